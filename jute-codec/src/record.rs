@@ -4,7 +4,7 @@
 macro_rules! records {
     ($( $(#[$meta:meta])* pub struct $name:ident { $( $(#[$field_meta:meta])* pub $field:ident: $type:ty, )* } )*) => { $(
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         pub struct $name { $( $(#[$field_meta])* pub $field: $type, )* }
 
         impl $crate::Jute for $name {

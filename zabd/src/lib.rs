@@ -1,1 +1,6 @@
-//! placeholder
+//! The coordination daemon: a library, and a thin `main`.
+//!
+//! Everything that decides is pure and single-threaded ([`replica`], [`state`]). Everything that touches the world
+//! decides nothing. See ARCHITECTURE.md.
+
+pub mod state;

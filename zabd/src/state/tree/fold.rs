@@ -1,0 +1,272 @@
+//! Folds: exact images of the tree's changes, for the snapshot on disk.
+//!
+//! A node that changes is marked dirty, once, and remembered. When a fold begins, the dirty nodes become its pending
+//! ones: the fold copies them in slices, with writers in between. A writer that is about to change a pending node
+//! copies it first, so what the fold gets is the tree as it was when the fold began, at one zxid, whatever happens
+//! meanwhile. The work follows what changed, and neither readers nor writers ever wait for more than one slice.
+
+use bytes::Bytes;
+use jute_codec::data::{Acl, StatPersisted};
+use jute_codec::{DecodeError, Jute, Reader};
+use thiserror::Error;
+
+use super::node::{NodeId, Slab};
+use super::nodes::NewNode;
+use super::path;
+use super::store::Tree;
+
+/// A row as it is stored: path and image.
+pub(super) type Row = (Box<str>, Vec<u8>);
+
+/// What is still to be stored.
+#[derive(Debug, Default)]
+pub(super) struct FoldSet {
+    // Nodes marked dirty; an id may stand here twice, or be gone or taken again: the marks decide.
+    dirty: Vec<NodeId>,
+    // Paths removed since the last fold began.
+    deleted: Vec<Box<str>>,
+    // The fold under way.
+    pending: Vec<NodeId>,
+    copied: Vec<Row>,
+}
+
+/// A part of a fold.
+#[derive(Debug, Default)]
+pub struct FoldSlice {
+    /// Images of nodes as of the fold's beginning, by path; the root's path is `/`.
+    pub rows: Vec<(Box<str>, Vec<u8>)>,
+    /// Whether there is more to come.
+    pub more: bool,
+}
+
+impl Tree {
+    /// How many changed nodes and deletions the next fold would hold.
+    pub(crate) fn fold_backlog(&self) -> usize {
+        self.fold.dirty.len() + self.fold.deleted.len()
+    }
+
+    pub(super) fn mark_dirty(&mut self, id: NodeId) {
+        let marks = &mut self.nodes[id].marks;
+        if !marks.dirty {
+            marks.dirty = true;
+            self.fold.dirty.push(id);
+        }
+    }
+
+    pub(super) fn before_change(&mut self, id: NodeId) {
+        self.copy_if_pending(id);
+        self.mark_dirty(id);
+    }
+
+    pub(super) fn before_removal(&mut self, id: NodeId, node_path: &str) {
+        self.copy_if_pending(id);
+        self.fold.deleted.push(node_path.into());
+    }
+
+    fn copy_if_pending(&mut self, id: NodeId) {
+        if self.nodes[id].marks.pending {
+            self.nodes[id].marks.pending = false;
+            let row = self.image(id);
+            self.fold.copied.push(row);
+        }
+    }
+
+    /// Begins a fold: the paths that are gone since the last one began. No other fold may be under way.
+    pub(crate) fn begin_fold(&mut self) -> Vec<Box<str>> {
+        debug_assert!(
+            self.fold.pending.is_empty(),
+            "one fold ends before the next begins"
+        );
+        let dirty = std::mem::take(&mut self.fold.dirty);
+        for id in &dirty {
+            if self.nodes.contains(*id) {
+                let marks = &mut self.nodes[*id].marks;
+                marks.pending |= marks.dirty;
+                marks.dirty = false;
+            }
+        }
+        self.fold.pending = dirty;
+        std::mem::take(&mut self.fold.deleted)
+    }
+
+    /// Copies up to `most` nodes of the fold under way.
+    pub(crate) fn fold_slice(&mut self, most: usize) -> FoldSlice {
+        let mut rows = std::mem::take(&mut self.fold.copied);
+        for _ in 0..most {
+            let Some(id) = self.fold.pending.pop() else {
+                break;
+            };
+            if self.nodes.contains(id) && self.nodes[id].marks.pending {
+                self.nodes[id].marks.pending = false;
+                rows.push(self.image(id));
+            }
+        }
+        FoldSlice {
+            rows,
+            more: !self.fold.pending.is_empty(),
+        }
+    }
+
+    fn image(&self, id: NodeId) -> Row {
+        let mut image = Vec::with_capacity(96 + self.nodes[id].data_len());
+        encode_row(
+            &self.nodes[id].stat,
+            self.acl(id),
+            self.data(id),
+            &mut image,
+        );
+        (self.path(id).into(), image)
+    }
+}
+
+/// The first byte of a row; another one is another format.
+const ROW_VERSION: u8 = 1;
+
+/// Appends the image of a node: version, stat, access control list (null where everybody may do everything), data.
+pub(crate) fn encode_row(
+    stat: &StatPersisted,
+    acl: Option<&[Acl]>,
+    data: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) {
+    out.push(ROW_VERSION);
+    stat.write(out);
+    match acl {
+        None => (-1i32).write(out),
+        Some(acl) => {
+            i32::try_from(acl.len())
+                .expect("a list came in a frame")
+                .write(out);
+            for entry in acl {
+                entry.write(out);
+            }
+        }
+    }
+    jute_codec::writer::write_buffer(data, out);
+}
+
+/// A row of the snapshot that cannot be taken into the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RowError {
+    /// The bytes are not the image of a node.
+    #[error("the row of {path} is damaged")]
+    Damaged {
+        /// The node.
+        path: String,
+        /// Why.
+        source: DecodeError,
+    },
+    /// The row was written by a version with another format.
+    #[error("the row of {path} has format {version}; this zabd reads {ROW_VERSION}")]
+    Version {
+        /// The node.
+        path: String,
+        /// The format.
+        version: u8,
+    },
+    /// The node's parent is not there.
+    #[error("{path} has no parent in the snapshot")]
+    NoParent {
+        /// The node.
+        path: String,
+    },
+}
+
+/// A decoded row: stat, list, data.
+type Image = (StatPersisted, Option<Vec<Acl>>, Option<Bytes>);
+
+pub(crate) fn decode_row(node_path: &str, row: &Bytes) -> Result<Image, RowError> {
+    let damaged = |source| RowError::Damaged {
+        path: node_path.to_owned(),
+        source,
+    };
+    let mut reader = Reader::with_limit(row, row.len());
+    let version = reader.take(1).map_err(damaged)?[0];
+    if version != ROW_VERSION {
+        return Err(RowError::Version {
+            path: node_path.to_owned(),
+            version,
+        });
+    }
+    let mut read = || Ok((Jute::read(&mut reader)?, reader.vector()?, reader.buffer()?));
+    read().map_err(damaged)
+}
+
+/// Builds a tree from rows in the order of their paths, parents before children.
+#[derive(Debug)]
+pub(crate) struct TreeLoader {
+    tree: Tree,
+    // The nodes on the way to the last one loaded, with their paths: most parents are found here.
+    trail: Vec<(NodeId, Box<str>)>,
+}
+
+impl TreeLoader {
+    pub(crate) fn new(hash_seed: u64, extended_types: bool) -> Self {
+        Self {
+            tree: Tree::without_nodes(hash_seed, extended_types),
+            trail: Vec::new(),
+        }
+    }
+
+    pub(crate) fn row(&mut self, node_path: &str, row: &Bytes) -> Result<(), RowError> {
+        let (stat, acl, data) = decode_row(node_path, row)?;
+        let node = NewNode {
+            stat,
+            data: data.as_ref(),
+            acl: acl.as_deref(),
+        };
+        if node_path == "/" {
+            self.tree.insert_root(node);
+            return Ok(());
+        }
+        let no_parent = || RowError::NoParent {
+            path: node_path.to_owned(),
+        };
+        let parent = self.parent(path::parent(node_path)).ok_or_else(no_parent)?;
+        let id = self.tree.insert_child(parent, node_path, node);
+        self.trail.push((id, node_path.into()));
+        Ok(())
+    }
+
+    fn parent(&mut self, parent_path: &str) -> Option<NodeId> {
+        while let Some((id, trail_path)) = self.trail.last() {
+            if **trail_path == *parent_path {
+                return Some(*id);
+            }
+            if parent_path.starts_with(&**trail_path) {
+                break;
+            }
+            self.trail.pop();
+        }
+        if self.tree.nodes.len() == 0 {
+            None
+        } else {
+            self.tree.find(parent_path)
+        }
+    }
+
+    /// The tree; nothing in it counts as changed.
+    pub(crate) fn finish(mut self) -> Option<Tree> {
+        if self.tree.nodes.len() == 0 {
+            return None;
+        }
+        self.tree.clear_marks();
+        // Usage is counted at every start, as in Java; what then differs from the snapshot is dirty.
+        self.tree.load_quotas();
+        Some(self.tree)
+    }
+}
+
+impl Tree {
+    fn clear_marks(&mut self) {
+        let dirty = std::mem::take(&mut self.fold.dirty);
+        clear(&mut self.nodes, &dirty);
+    }
+}
+
+fn clear(nodes: &mut Slab, dirty: &[NodeId]) {
+    for id in dirty {
+        nodes[*id].marks.dirty = false;
+    }
+}
