@@ -1,1 +1,9 @@
-//! placeholder
+//! What the tests of zabd share: a client that speaks raw frames, and launchers for the servers it speaks to.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`raw`] | [`raw::RawClient`]: any bytes out, frames in with their order and the kind of close kept |
+//! | [`servers`] | zabd and Apache ZooKeeper as child processes on loopback, from one description |
+
+pub mod raw;
+pub mod servers;

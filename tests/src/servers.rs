@@ -1,0 +1,428 @@
+//! zabd and Apache ZooKeeper as child processes: one description, two servers.
+//!
+//! Each server listens on a free loopback port and has a data directory of its own under the system's temporary
+//! directory, which goes with the [`Server`].
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::raw::four_letter_word;
+
+/// The release of Apache ZooKeeper that zabd is compared with.
+pub const APACHE_VERSION: &str = "3.9.5";
+
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which server to start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Implementation {
+    /// Apache ZooKeeper, release [`APACHE_VERSION`].
+    Apache,
+    /// zabd, the binary named by `ZABD_BIN` or else that of the build which this test belongs to.
+    Zabd,
+}
+
+impl Implementation {
+    /// The name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Apache => "Apache ZooKeeper",
+            Self::Zabd => "zabd",
+        }
+    }
+}
+
+/// How a server is to be set up, in terms that both implementations have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// Keys of zoo.cfg beyond `clientPort`, `clientPortAddress` and `dataDir`.
+    pub keys: Vec<(String, String)>,
+    /// Java system properties by their full names. Apache gets them as `-D`, zabd as keys of zoo.cfg without the
+    /// prefix `zookeeper.`.
+    pub properties: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// Adds a key of zoo.cfg.
+    #[must_use]
+    pub fn key(mut self, name: &str, value: &str) -> Self {
+        self.keys.push((name.into(), value.into()));
+        self
+    }
+
+    /// Adds a Java system property, or for zabd the key it stands for.
+    #[must_use]
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        self.properties.push((name.into(), value.into()));
+        self
+    }
+}
+
+/// A server that runs, or has been stopped and can be started again on the same data.
+#[derive(Debug)]
+pub struct Server {
+    implementation: Implementation,
+    setup: Setup,
+    directory: PathBuf,
+    address: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts a server on an empty data directory and waits until it serves.
+    ///
+    /// # Errors
+    /// When the server cannot be found, or exits, or does not serve within a minute.
+    pub fn start(implementation: Implementation, setup: &Setup) -> anyhow::Result<Self> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let directory = env::temp_dir().join(format!("zabd-test-{}-{number}", std::process::id()));
+        fs::create_dir_all(directory.join("data"))
+            .with_context(|| format!("create {}", directory.display()))?;
+        let mut server = Self {
+            implementation,
+            setup: setup.clone(),
+            directory,
+            address: free_address()?,
+            child: None,
+        };
+        // Another process may take the port between our look and the server's bind.
+        for attempt in 0.. {
+            match server.launch() {
+                Ok(()) => break,
+                Err(error) if attempt < 2 && server.log().contains("in use") => {
+                    server.address = free_address()?;
+                    eprintln!("{}: {error:#}; trying another port", implementation.name());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(server)
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Which server this is.
+    #[must_use]
+    pub fn implementation(&self) -> Implementation {
+        self.implementation
+    }
+
+    /// The directory that the server was given as `dataDir`.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// The process, if it is running.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// What the server has written to its standard output and error, over all its runs.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read(self.log_path())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn has_exited(&mut self) -> bool {
+        match &mut self.child {
+            Some(child) => !matches!(child.try_wait(), Ok(None)),
+            None => true,
+        }
+    }
+
+    /// Asks the server to stop (SIGTERM) and waits for it.
+    ///
+    /// # Errors
+    /// When it does not stop; it is then killed.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        let Some(child) = &mut self.child else {
+            return Ok(());
+        };
+        signal(child, Signal::TERM)?;
+        let deadline = Instant::now() + STOP_PATIENCE;
+        while Instant::now() < deadline {
+            if child.try_wait()?.is_some() {
+                self.child = None;
+                return Ok(());
+            }
+            sleep(Duration::from_millis(5));
+        }
+        self.kill()?;
+        bail!("{} did not stop when asked", self.implementation.name());
+    }
+
+    /// Kills the server (SIGKILL).
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().context("kill the server")?;
+            child.wait().context("wait for the server")?;
+        }
+        Ok(())
+    }
+
+    /// Starts a stopped or killed server on its data directory and port.
+    ///
+    /// # Errors
+    /// When it runs already, exits, or does not serve within a minute.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.is_none(), "the server is running");
+        self.launch()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.join("server.log")
+    }
+
+    fn launch(&mut self) -> anyhow::Result<()> {
+        let config = self.directory.join("zoo.cfg");
+        fs::write(&config, self.zoo_cfg()).context("write zoo.cfg")?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .context("open the server's log")?;
+        let mut command = match self.implementation {
+            Implementation::Apache => self.apache_command()?,
+            Implementation::Zabd => Command::new(zabd_binary()?),
+        };
+        command
+            .arg(&config)
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.child = Some(
+            command
+                .spawn()
+                .with_context(|| format!("start {command:?}"))?,
+        );
+        self.wait_until_serving()
+    }
+
+    fn wait_until_serving(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_PATIENCE;
+        while Instant::now() < deadline {
+            if self.has_exited() {
+                self.child = None;
+                bail!(
+                    "{} exited at start-up:\n{}",
+                    self.implementation.name(),
+                    self.log()
+                );
+            }
+            // Always allowed, and answered with a mode only by a server that serves.
+            if four_letter_word(self.address, b"srvr", Duration::from_secs(2)).is_ok_and(|answer| {
+                answer
+                    .windows(b"Mode: ".len())
+                    .any(|window| window == b"Mode: ")
+            }) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(10));
+        }
+        self.kill()?;
+        bail!(
+            "{} does not serve:\n{}",
+            self.implementation.name(),
+            self.log()
+        );
+    }
+
+    fn zoo_cfg(&self) -> String {
+        let mut text = format!(
+            "dataDir={}\nclientPort={}\nclientPortAddress={}\n",
+            self.data_dir().display(),
+            self.address.port(),
+            self.address.ip(),
+        );
+        let mut line = |name: &str, value: &str| {
+            writeln!(text, "{name}={value}").expect("writing to a string does not fail");
+        };
+        for (name, value) in &self.setup.keys {
+            line(name, value);
+        }
+        if self.implementation == Implementation::Zabd {
+            line("admin.enableServer", "false");
+            for (name, value) in &self.setup.properties {
+                line(name.strip_prefix("zookeeper.").unwrap_or(name), value);
+            }
+        }
+        text
+    }
+
+    fn apache_command(&self) -> anyhow::Result<Command> {
+        let mut command = Command::new("java");
+        // Small and quick to start: the test starts many, and none lives long.
+        command.args([
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-Dzookeeper.admin.enableServer=false",
+            "-Dzookeeper.jmx.log4j.disable=true",
+            "-Djava.net.preferIPv4Stack=true",
+        ]);
+        for (name, value) in &self.setup.properties {
+            command.arg(format!("-D{name}={value}"));
+        }
+        command
+            .arg("-cp")
+            .arg(apache_class_path()?)
+            .arg("org.apache.zookeeper.server.ZooKeeperServerMain");
+        Ok(command)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            eprintln!("{error:#}");
+        }
+        if let Err(error) = fs::remove_dir_all(&self.directory) {
+            eprintln!("remove {}: {error}", self.directory.display());
+        }
+    }
+}
+
+fn signal(child: &Child, signal: Signal) -> anyhow::Result<()> {
+    let id = i32::try_from(child.id()).context("process id")?;
+    let pid = Pid::from_raw(id).ok_or_else(|| anyhow!("process id 0"))?;
+    kill_process(pid, signal).context("signal the server")
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
+    Ok(listener.local_addr()?)
+}
+
+/// The directory of the cargo build that this program belongs to: `target/debug` or the like.
+fn profile_directory() -> anyhow::Result<PathBuf> {
+    let program = env::current_exe().context("find this program")?;
+    let deps = program.parent().context("this program's directory")?;
+    let profile = if deps.ends_with("deps") {
+        deps.parent().context("the build's directory")?
+    } else {
+        deps
+    };
+    Ok(profile.to_path_buf())
+}
+
+fn zabd_binary() -> anyhow::Result<PathBuf> {
+    if let Some(path) = env::var_os("ZABD_BIN") {
+        return Ok(path.into());
+    }
+    let path = profile_directory()?.join("zabd");
+    ensure!(
+        path.exists(),
+        "{} does not exist: run `cargo build -p zabd`, or name a binary in ZABD_BIN",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Why Apache ZooKeeper cannot be run here, if it cannot.
+///
+/// Without Java or Maven, and with no archive of an earlier run, there is nothing to compare with.
+#[must_use]
+pub fn apache_unavailable() -> Option<String> {
+    apache_class_path().err().map(|error| format!("{error:#}"))
+}
+
+/// The class path of the server, fetched by Maven on first use and kept beside the build.
+fn apache_class_path() -> anyhow::Result<&'static OsString> {
+    static CLASS_PATH: OnceLock<Result<OsString, String>> = OnceLock::new();
+    CLASS_PATH
+        .get_or_init(|| find_apache().map_err(|error| format!("{error:#}")))
+        .as_ref()
+        .map_err(|error| anyhow!("{error}"))
+}
+
+fn find_apache() -> anyhow::Result<OsString> {
+    let java = Command::new("java")
+        .arg("-version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    ensure!(
+        java.is_ok_and(|status| status.success()),
+        "there is no Java here"
+    );
+    let directory = match env::var_os("ZABD_TEST_ZOOKEEPER_LIB") {
+        Some(directory) => PathBuf::from(directory),
+        None => fetch_apache()?,
+    };
+    let mut jars: Vec<PathBuf> = fs::read_dir(&directory)
+        .with_context(|| format!("list {}", directory.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jar"))
+        .collect();
+    jars.sort();
+    ensure!(
+        jars.iter()
+            .any(|jar| jar.ends_with(format!("zookeeper-{APACHE_VERSION}.jar"))),
+        "{} holds no zookeeper-{APACHE_VERSION}.jar",
+        directory.display()
+    );
+    Ok(env::join_paths(jars)?)
+}
+
+fn fetch_apache() -> anyhow::Result<PathBuf> {
+    let profile = profile_directory()?;
+    let cache = profile.parent().unwrap_or(&profile);
+    let directory = cache.join(format!("apache-zookeeper-{APACHE_VERSION}"));
+    if directory.exists() {
+        return Ok(directory);
+    }
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("differential/pom.xml");
+    let partial = cache.join(format!(
+        "apache-zookeeper-{APACHE_VERSION}.{}",
+        std::process::id()
+    ));
+    eprintln!("fetching Apache ZooKeeper {APACHE_VERSION} with Maven");
+    let output = Command::new("mvn")
+        .args(["--batch-mode", "--quiet", "--file"])
+        .arg(&project)
+        .arg(format!("-Dzookeeper.version={APACHE_VERSION}"))
+        .arg(format!("-DoutputDirectory={}", partial.display()))
+        .arg("dependency:copy-dependencies")
+        .output()
+        .context("there is no Maven here")?;
+    ensure!(
+        output.status.success(),
+        "Maven could not fetch Apache ZooKeeper:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // Whole or not at all; if another process was quicker, its copy is as good as ours.
+    if let Err(error) = fs::rename(&partial, &directory) {
+        fs::remove_dir_all(&partial)?;
+        ensure!(directory.exists(), "keep {}: {error}", directory.display());
+    }
+    Ok(directory)
+}
