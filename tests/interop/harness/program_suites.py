@@ -1,0 +1,38 @@
+"""Suites that are one client program each: built once, run against one server."""
+
+import os
+
+from . import cache
+from .client import run_program
+
+
+def sources(directory, *patterns):
+    """The files under a directory that a build depends on, in a stable order."""
+    return sorted({path for pattern in patterns for path in directory.glob(pattern)})
+
+
+# ---- Go
+
+
+def go_binaries():
+    """Builds the Go programs."""
+    go = cache.tool("go")
+    root = cache.INTEROP / "go"
+    inputs = sources(root, "go.mod", "go.sum", "*/*.go")
+
+    def build(directory):
+        for program in ("client", "crash"):
+            cache.run([go, "build", "-o", directory / program, f"./{program}"], cwd=root,
+                      env=dict(os.environ, GOFLAGS="-mod=readonly", CGO_ENABLED="0"))
+
+    return cache.built("go", inputs, build)
+
+
+def run_go(server, report):
+    """go-zookeeper."""
+    return run_program([go_binaries() / "client"], server, report, timeout_s=420)
+
+
+def run_crash(server, report):
+    """Writes through many sessions while the server is killed and restarted."""
+    return run_program([go_binaries() / "crash"], server, report, timeout_s=420)

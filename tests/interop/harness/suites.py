@@ -1,0 +1,30 @@
+"""The suites: what each needs built, and how it runs."""
+
+import dataclasses
+import typing
+
+from . import kazoo_suite, program_suites
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """One client library against one server.
+
+    `prepare()` fetches and builds into the cache; `run(server, report)` records results and returns
+    the output to show on failure.
+    """
+
+    name: str
+    prepare: typing.Callable
+    run: typing.Callable
+    config: dict = dataclasses.field(default_factory=dict)
+    # kazoo's own harness starts its server.
+    starts_server: bool = True
+
+
+# The longest first: they are started in this order, two at a time.
+SUITES = [
+    Suite("kazoo", kazoo_suite.prepare, kazoo_suite.run, starts_server=False),
+    Suite("crash", program_suites.go_binaries, program_suites.run_crash),
+    Suite("go", program_suites.go_binaries, program_suites.run_go),
+]
