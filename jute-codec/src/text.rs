@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 /// Immutable UTF-8 text; cloning it costs a reference count.
 ///
 /// Invariant: the bytes are well-formed UTF-8.
-#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text(Bytes);
 
 impl Text {
@@ -28,7 +29,8 @@ impl Text {
     /// Decodes `part`, a subslice of `frame`, sharing it where it is well-formed.
     ///
     /// Malformed sequences become U+FFFD the way the Java server's decoder does it: one for each maximal
-    /// ill-formed subsequence, except that a surrogate spelled in three bytes is replaced as a whole.
+    /// ill-formed subsequence, where the first two bytes of a surrogate count as well-formed so far. So a surrogate
+    /// spelled in three bytes is replaced as a whole, and the text's end within one as well.
     #[must_use]
     pub fn decode(frame: &Bytes, part: &[u8]) -> Self {
         match std::str::from_utf8(part) {
@@ -73,6 +75,7 @@ fn decode_lossy(mut bytes: &[u8]) -> String {
         text.push(char::REPLACEMENT_CHARACTER);
         let skipped = match broken {
             [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => 3,
+            [0xed, 0xa0..=0xbf, ..] => 2,
             _ => error.error_len().unwrap_or(broken.len()),
         };
         bytes = &broken[skipped..];
@@ -90,6 +93,13 @@ impl Deref for Text {
         // SAFETY: every constructor takes its bytes from a `str` or checks them with `from_utf8`, and
         // `Bytes` is immutable.
         unsafe { std::str::from_utf8_unchecked(&self.0) }
+    }
+}
+
+/// As `str` hashes, which [`Borrow`] demands: `Bytes` would hash its length in place of a terminator.
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
@@ -143,6 +153,8 @@ impl fmt::Debug for Text {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     /// The table of `storage-formats.md` §1, observed on the Java server.
@@ -155,7 +167,9 @@ mod tests {
             (b"\xf0\x9f\x98", "\u{fffd}"),
             (b"\xed\xa0\xbd\xed\xb8\x80", "\u{fffd}\u{fffd}"),
             (b"\xf0\x9f\x98\x80", "\u{1f600}"),
-            (b"a\xffb\xed\xa0", "a\u{fffd}b\u{fffd}\u{fffd}"),
+            (b"a\xffb\xed\xa0", "a\u{fffd}b\u{fffd}"),
+            (b"\xed\xa0A", "\u{fffd}A"),
+            (b"\xed\xa0\xed\xa0\x80\xed", "\u{fffd}\u{fffd}\u{fffd}"),
         ] {
             let frame = Bytes::copy_from_slice(bytes);
             assert_eq!(
@@ -164,6 +178,12 @@ mod tests {
                 "{bytes:x?}"
             );
         }
+    }
+
+    #[test]
+    fn a_map_keyed_by_text_can_be_asked_with_a_str() {
+        let map = HashMap::from([(Text::from("/a"), 1)]);
+        assert_eq!(map.get("/a"), Some(&1));
     }
 
     #[test]
