@@ -193,6 +193,7 @@ impl Txn {
                 timeout_ms: reader.i32()?,
             },
             Some(OpCode::CloseSession) => Self::CloseSession(read_close_session(reader)?),
+            Some(OpCode::Check) => return Err(unexpected_type(op)),
             _ => Self::read_sub_record(op, reader)?,
         })
     }
@@ -209,13 +210,15 @@ impl Txn {
             Some(OpCode::SetData) => Self::SetData(Jute::read(reader)?),
             Some(OpCode::Check) => Self::Check(Jute::read(reader)?),
             Some(OpCode::Error) => Self::Error(reader.i32()?),
-            _ => {
-                return Err(DecodeError::UnexpectedValue {
-                    what: "transaction type",
-                    value: op.into(),
-                });
-            }
+            _ => return Err(unexpected_type(op)),
         })
+    }
+}
+
+fn unexpected_type(op: i32) -> DecodeError {
+    DecodeError::UnexpectedValue {
+        what: "transaction type",
+        value: op.into(),
     }
 }
 
@@ -251,13 +254,21 @@ fn read_close_session(reader: &mut Reader<'_>) -> Result<Option<Vec<Text>>, Deco
 
 fn read_multi(reader: &mut Reader<'_>) -> Result<Vec<Txn>, DecodeError> {
     let count = reader.i32()?;
+    if count == -1 {
+        return Err(DecodeError::Null {
+            what: "the list of sub-transactions",
+        });
+    }
     let mut txns = Vec::new();
     for _ in 0..count {
         let op = reader.i32()?;
         let record = reader.buffer()?.ok_or(DecodeError::Null {
             what: "a sub-transaction",
         })?;
-        txns.push(Txn::read_sub_record(op, &mut Reader::new(&record))?);
+        txns.push(Txn::read_sub_record(
+            op,
+            &mut Reader::with_limit(&record, record.len()),
+        )?);
     }
     Ok(txns)
 }
@@ -305,6 +316,158 @@ impl TxnEntry {
         self.txn.write_record(out);
         if let Some(digest) = &self.digest {
             digest.write(out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(txn: Txn) -> TxnEntry {
+        let header = TxnHeader {
+            client_id: SessionId(7),
+            cxid: 1,
+            zxid: Zxid(2),
+            time: 3,
+            op: txn.op().code(),
+        };
+        TxnEntry {
+            header,
+            txn,
+            digest: None,
+        }
+    }
+
+    fn payload(entry: &TxnEntry) -> Vec<u8> {
+        let mut out = Vec::new();
+        entry.write(&mut out);
+        out
+    }
+
+    fn decode(payload: Vec<u8>) -> Result<TxnEntry, DecodeError> {
+        TxnEntry::decode(&Bytes::from(payload))
+    }
+
+    const DIGEST: Option<TxnDigest> = Some(TxnDigest {
+        version: crate::digest::DIGEST_VERSION,
+        tree_digest: 0x1_d581_b42a,
+    });
+
+    /// `storage-formats.md` §5.2: a check is a transaction only as part of a multi.
+    #[test]
+    fn a_check_stands_only_inside_a_multi() {
+        let check = Txn::Check(CheckVersionTxn {
+            path: "/a".into(),
+            version: 1,
+        });
+        let inside = entry(Txn::Multi(vec![check.clone()]));
+        assert_eq!(decode(payload(&inside)), Ok(inside));
+        assert!(matches!(
+            decode(payload(&entry(check))),
+            Err(DecodeError::UnexpectedValue { value: 13, .. })
+        ));
+    }
+
+    #[test]
+    fn only_what_may_be_part_of_a_multi_is_read_inside_one() {
+        for txn in [
+            Txn::Multi(Vec::new()),
+            Txn::CreateSession { timeout_ms: 1 },
+            Txn::CloseSession(Some(Vec::new())),
+            Txn::SetAcl(SetAclTxn {
+                path: "/a".into(),
+                acl: None,
+                version: 1,
+            }),
+            Txn::Reconfig(SetDataTxn {
+                path: "/a".into(),
+                data: None,
+                version: -1,
+            }),
+        ] {
+            let op = txn.op().code();
+            let outcome = decode(payload(&entry(Txn::Multi(vec![txn]))));
+            assert!(
+                matches!(outcome, Err(DecodeError::UnexpectedValue { value, .. }) if value == i64::from(op)),
+                "{op}: {outcome:?}"
+            );
+        }
+    }
+
+    /// A server with a larger `jute.maxbuffer` has accepted it, alone or in a multi.
+    #[test]
+    fn data_above_the_default_limit_is_readable_in_every_place() {
+        let set = Txn::SetData(SetDataTxn {
+            path: "/a".into(),
+            data: Some(Bytes::from(vec![0; Reader::DEFAULT_LIMIT + 1])),
+            version: 1,
+        });
+        for txn in [set.clone(), Txn::Multi(vec![set])] {
+            let entry = entry(txn);
+            assert_eq!(decode(payload(&entry)), Ok(entry));
+        }
+    }
+
+    #[test]
+    fn a_multi_without_a_list_is_refused() {
+        let mut bytes = payload(&entry(Txn::Multi(Vec::new())));
+        let count_at = bytes.len() - 4;
+        bytes[count_at..].copy_from_slice(&(-1i32).to_be_bytes());
+        assert!(matches!(decode(bytes), Err(DecodeError::Null { .. })));
+    }
+
+    /// `storage-formats.md` §5.5.
+    #[test]
+    fn close_session_is_told_apart_by_what_is_left() {
+        for paths in [
+            None,
+            Some(Vec::new()),
+            Some(vec!["/a".into()]),
+            Some(vec!["/a".into(), "/b".into()]),
+        ] {
+            for digest in [None, DIGEST] {
+                let mut entry = entry(Txn::CloseSession(paths.clone()));
+                entry.digest = digest;
+                assert_eq!(decode(payload(&entry)), Ok(entry));
+            }
+        }
+    }
+
+    /// `storage-formats.md` §5.5: logs of servers before 3.4.
+    #[test]
+    fn a_create_that_ends_behind_ephemeral_is_of_version_zero() {
+        let create = CreateTxn {
+            path: "/a".into(),
+            data: Some(Bytes::from_static(b"x")),
+            acl: Some(vec![Acl::open()]),
+            ephemeral: true,
+            parent_cversion: -1,
+        };
+        let short = |txn| {
+            let mut bytes = payload(&entry(txn));
+            bytes.truncate(bytes.len() - 4);
+            decode(bytes)
+        };
+        assert_eq!(
+            short(Txn::Create(create.clone())),
+            Ok(entry(Txn::Create(create.clone())))
+        );
+        assert!(matches!(
+            short(Txn::Create2(create)),
+            Err(DecodeError::EndOfRecord { .. })
+        ));
+    }
+
+    #[test]
+    fn null_and_empty_data_stay_apart() {
+        for data in [None, Some(Bytes::new())] {
+            let entry = entry(Txn::SetData(SetDataTxn {
+                path: "/a".into(),
+                data,
+                version: 1,
+            }));
+            assert_eq!(decode(payload(&entry)), Ok(entry));
         }
     }
 }
