@@ -6,7 +6,7 @@ macro_rules! codes {
     ($( $(#[$meta:meta])* $name:ident = $code:literal, $text:literal; )*) => {
         /// A result code other than success.
         ///
-        /// ZooKeeper: `KeeperException.Code`. Codes that only client libraries make up are absent.
+        /// ZooKeeper: `KeeperException.Code`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(i32)]
         pub enum ErrorCode { $( $(#[$meta])* $name = $code, )* }
@@ -70,7 +70,7 @@ codes! {
     /// The session has expired or is closing.
     SessionExpired = -112, "Session expired";
     /// A callback is invalid; made up by clients.
-    InvalidCallback = -113, "InvalidCallback";
+    InvalidCallback = -113, "Invalid callback";
     /// The access control list is not valid.
     InvalidAcl = -114, "InvalidACL";
     /// Authentication failed.
@@ -84,7 +84,7 @@ codes! {
     /// No such watch is registered.
     NoWatcher = -121, "No such watcher";
     /// The request timed out; made up by clients.
-    RequestTimeout = -122, "RequestTimeout";
+    RequestTimeout = -122, "Unknown error REQUESTTIMEOUT";
     /// Reconfiguration is switched off.
     ReconfigDisabled = -123, "Reconfig is disabled";
     /// The server wants the connection to authenticate first.
