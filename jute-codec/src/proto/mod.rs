@@ -8,6 +8,7 @@ mod connect;
 mod multi;
 mod op_code;
 mod reply;
+mod reply_body;
 mod request;
 
 pub use connect::{ConnectRequest, ConnectResponse, PASSWORD_BYTES};
@@ -17,6 +18,7 @@ pub use reply::{
     AclReply, ChildrenReply, ClientInfo, DataReply, EventType, PathStatReply, ReplyHeader,
     WatcherEvent, xid,
 };
+pub use reply_body::Reply;
 pub use request::{
     AddWatchMode, AddWatchRequest, AuthPacket, CheckVersionRequest, CreateFlags, CreateRequest,
     CreateTtlRequest, DeleteContainerRequest, DeleteRequest, PathRequest, PathWatchRequest,

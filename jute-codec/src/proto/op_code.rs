@@ -97,4 +97,13 @@ impl OpCode {
     pub const fn code(self) -> i32 {
         self as i32
     }
+
+    /// Whether a request of its own may have this opcode. Others are answered with
+    /// [`Unimplemented`](crate::ErrorCode::Unimplemented), which is not the same as an undecodable body.
+    ///
+    /// ZooKeeper: `Request.isValid`, and the two opcodes that the connection itself answers.
+    #[must_use]
+    pub const fn is_request(self) -> bool {
+        !matches!(self, Self::Error | Self::Notification | Self::Check)
+    }
 }
