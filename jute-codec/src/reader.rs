@@ -184,3 +184,55 @@ impl<'a> Reader<'a> {
         Ok(Some(elements))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader_of<T>(bytes: &[u8], read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
+        read(&mut Reader::new(&Bytes::copy_from_slice(bytes)))
+    }
+
+    /// `client-protocol.md` §1.
+    #[test]
+    fn minus_one_is_null_and_other_negative_lengths_are_errors() {
+        let length = |length: i32| reader_of(&length.to_be_bytes(), |reader| reader.buffer());
+        assert_eq!(length(-1), Ok(None));
+        assert_eq!(length(0), Ok(Some(Bytes::new())));
+        for refused in [-2, i32::MIN, 2_097_151, i32::MAX] {
+            assert_eq!(
+                length(refused),
+                Err(DecodeError::UnreasonableLength {
+                    length: refused,
+                    limit: 2_097_150
+                })
+            );
+        }
+        assert_eq!(
+            length(2_097_150),
+            Err(DecodeError::EndOfRecord {
+                wanted: 2_097_150,
+                left: 0
+            })
+        );
+    }
+
+    #[test]
+    fn negative_counts_below_minus_one_are_empty_vectors() {
+        let count = |count: i32| reader_of(&count.to_be_bytes(), |reader| reader.vector::<i32>());
+        assert_eq!(count(-1), Ok(None));
+        assert_eq!(count(-2), Ok(Some(Vec::new())));
+        assert_eq!(count(i32::MIN), Ok(Some(Vec::new())));
+        assert_eq!(
+            count(i32::MAX),
+            Err(DecodeError::EndOfRecord { wanted: 4, left: 0 })
+        );
+    }
+
+    #[test]
+    fn every_byte_but_zero_is_true() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(reader_of(&[byte], |reader| reader.bool()), Ok(byte != 0));
+        }
+    }
+}

@@ -159,3 +159,30 @@ impl<T: Jute> Jute for Vec<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `storage-formats.md` §10.5.
+    #[test]
+    fn characters_beyond_the_bmp_are_written_as_two_surrogates() {
+        let mut out = Vec::new();
+        write_str("\u{1f600}", &mut out);
+        assert_eq!(out, b"\0\0\0\x06\xed\xa0\xbd\xed\xb8\x80");
+        out.clear();
+        write_str("a\0\u{e9}\u{ffff}\u{10ffff}", &mut out);
+        assert_eq!(
+            out,
+            b"\0\0\0\x0da\0\xc3\xa9\xef\xbf\xbf\xed\xaf\xbf\xed\xbf\xbf"
+        );
+    }
+
+    #[test]
+    fn null_and_empty_stay_apart() {
+        assert_eq!(None::<Text>.to_vec(), [0xff; 4]);
+        assert_eq!(Some(Text::new()).to_vec(), [0; 4]);
+        assert_eq!(None::<Vec<i32>>.to_vec(), [0xff; 4]);
+        assert_eq!(Some(Vec::<i32>::new()).to_vec(), [0; 4]);
+    }
+}

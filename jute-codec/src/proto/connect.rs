@@ -114,3 +114,45 @@ impl Jute for ConnectResponse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<ConnectRequest, DecodeError> {
+        ConnectRequest::read(&mut Reader::new(&Bytes::copy_from_slice(bytes)))
+    }
+
+    /// `client-protocol.md` §3.1.
+    #[test]
+    fn only_the_last_byte_of_the_handshake_is_optional() {
+        let full = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid(1),
+            timeout_ms: 10_000,
+            session: SessionId(2),
+            password: Some(Bytes::from_static(&[3; PASSWORD_BYTES])),
+            read_only: Some(true),
+        };
+        let bytes = full.to_vec();
+        assert_eq!(bytes.len(), 45);
+        let old = ConnectRequest {
+            read_only: None,
+            ..full.clone()
+        };
+        assert_eq!(read(&bytes), Ok(full));
+        assert_eq!(read(&bytes[..44]), Ok(old));
+        for length in 0..44 {
+            assert!(read(&bytes[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_password_may_be_null_but_not_of_another_negative_length() {
+        let mut bytes = [0; 29];
+        bytes[24..28].copy_from_slice(&(-1i32).to_be_bytes());
+        assert_eq!(read(&bytes).map(|request| request.password), Ok(None));
+        bytes[24..28].copy_from_slice(&(-2i32).to_be_bytes());
+        assert!(read(&bytes).is_err());
+    }
+}

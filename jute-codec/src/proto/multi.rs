@@ -235,3 +235,56 @@ pub fn write_multi_results(results: &[MultiResult], out: &mut Vec<u8>) {
     }
     MultiHeader::END.write(out);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<MultiOps, DecodeError> {
+        MultiOps::read(&mut Reader::new(&Bytes::copy_from_slice(bytes)))
+    }
+
+    /// `client-protocol.md` §7.1.
+    #[test]
+    fn done_alone_ends_the_stream() {
+        assert_eq!(read(&[0, 0, 0, 0, 1, 0, 0, 0, 9]), Ok(MultiOps::default()));
+        assert_eq!(
+            read(&[0, 0, 0, 77, 2, 0xff, 0xff, 0xff, 0xff]),
+            Ok(MultiOps::default())
+        );
+    }
+
+    #[test]
+    fn a_stream_without_an_end_is_refused() {
+        let ops = MultiOps(vec![MultiOp::Delete(DeleteRequest {
+            path: Some("/a".into()),
+            version: -1,
+        })]);
+        let bytes = ops.to_vec();
+        assert_eq!(read(&bytes), Ok(ops));
+        for length in 0..bytes.len() {
+            assert!(
+                matches!(read(&bytes[..length]), Err(DecodeError::EndOfRecord { .. })),
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn types_that_are_no_sub_operations_are_refused() {
+        for op in [-11, -1, 0, 3, 7, 14, 16, 20, 22, 1000] {
+            let header = MultiHeader {
+                op,
+                done: false,
+                err: -1,
+            };
+            assert_eq!(
+                read(&header.to_vec()),
+                Err(DecodeError::UnexpectedValue {
+                    what: "multi sub-operation",
+                    value: op.into()
+                })
+            );
+        }
+    }
+}
