@@ -3,4 +3,5 @@
 //! Everything that decides is pure and single-threaded ([`replica`], [`state`]). Everything that touches the world
 //! decides nothing. See ARCHITECTURE.md.
 
+pub mod replica;
 pub mod state;

@@ -14,11 +14,9 @@ pub mod path;
 pub mod quota;
 mod store;
 
-pub(crate) use acl::AclKey;
 pub(crate) use fold::TreeLoader;
 pub use fold::{FoldSlice, RowError};
-pub(crate) use fold::{decode_row, encode_row};
 pub(crate) use node::{NodeId, client_stat};
 pub(crate) use nodes::{Change, NewNode, Nodes};
 pub use owner::{Owner, TTL_MAX_MS};
-pub(crate) use store::Tree;
+pub(crate) use store::{Tree, digest_of};

@@ -7,7 +7,7 @@ use jute_codec::data::{Acl, Stat, StatPersisted, perms};
 use jute_codec::digest::{counts, node_digest};
 use jute_codec::{SessionId, Text};
 
-use super::acl::{AclKey, AclTable};
+use super::acl::AclTable;
 use super::fold::FoldSet;
 use super::index::ChildIndex;
 use super::node::{FoldMarks, Node, NodeId, Slab};
@@ -215,6 +215,11 @@ impl Tree {
             .wrapping_sub(node.digest.into())
             .wrapping_add(digest.into());
         node.digest = digest;
+    }
+
+    /// Whether TTL nodes exist.
+    pub(crate) const fn extended_types(&self) -> bool {
+        self.extended_types
     }
 
     /// The node at `node_path`, the root as `/` and as the empty string.
@@ -548,11 +553,5 @@ pub(crate) fn digest_of(node_path: &str, data: Option<&[u8]>, stat: &StatPersist
         node_digest(canonical(node_path), data.unwrap_or_default(), stat)
     } else {
         0
-    }
-}
-
-impl Tree {
-    pub(crate) fn acl_key(&self, id: NodeId) -> AclKey {
-        self.nodes[id].acl
     }
 }

@@ -1,0 +1,29 @@
+//! What a replica is told.
+
+use jute_codec::SessionId;
+
+use super::effect::WriteSeq;
+use crate::state::conn::{ConnId, Submission};
+
+/// One thing that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection asks for something.
+    Submitted(Submission),
+    /// This write and all before it are on disk.
+    Durable(WriteSeq),
+    /// The session's connection was heard of at that time, in monotonic milliseconds.
+    Touched {
+        /// The session.
+        session: SessionId,
+        /// When.
+        at_ms: i64,
+    },
+    /// A connection is gone; its session lives on.
+    Disconnected {
+        /// Which.
+        conn: ConnId,
+    },
+    /// The time that [`super::Replica::deadline`] named has come.
+    Wakeup,
+}

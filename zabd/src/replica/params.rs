@@ -1,0 +1,43 @@
+//! Settings of a replica.
+
+/// What a replica goes by; the same for as long as it lives.
+#[derive(Debug, Clone)]
+pub struct ReplicaParams {
+    /// This server's id; 1 where it stands alone.
+    pub server_id: u8,
+    /// The length of a tick in milliseconds: the grain of session deadlines.
+    pub tick_ms: i32,
+    /// The shortest session timeout that is agreed to, in milliseconds.
+    pub session_timeout_min_ms: i32,
+    /// The longest one.
+    pub session_timeout_max_ms: i32,
+    /// Whether TTL nodes may be created.
+    pub extended_types: bool,
+    /// Whether hard quotas refuse.
+    pub enforce_quota: bool,
+    /// Whether reconfig is offered at all.
+    pub reconfig_enabled: bool,
+    /// How often abandoned containers and TTL nodes are looked for, in milliseconds.
+    pub container_check_interval_ms: i64,
+    /// How many of them are deleted in a minute at the most.
+    pub container_per_minute_max: i64,
+    /// How long a container that never had a child may stay, in milliseconds; 0 is for ever.
+    pub container_never_used_max_ms: i64,
+}
+
+impl Default for ReplicaParams {
+    fn default() -> Self {
+        Self {
+            server_id: 1,
+            tick_ms: 3000,
+            session_timeout_min_ms: 6000,
+            session_timeout_max_ms: 60_000,
+            extended_types: false,
+            enforce_quota: false,
+            reconfig_enabled: false,
+            container_check_interval_ms: 60_000,
+            container_per_minute_max: 10_000,
+            container_never_used_max_ms: 0,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! From request to transaction.
+
+pub(super) mod overlay;
+pub(super) mod prepare;
