@@ -1,0 +1,166 @@
+//! The driver: one thread that steps the replica and applies what it decides.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use jute_codec::proto::ConnectResponse;
+use tracing::{error, info};
+
+use super::clock::SystemClock;
+use super::mailbox::Mailbox;
+use crate::net::client::Connections;
+use crate::replica::Replica;
+use crate::replica::effect::{Effect, WriteSeq};
+use crate::replica::input::Input;
+use crate::state::conn::ConnId;
+use crate::state::{Committed, Outputs, State};
+use crate::storage::log_thread::{LogBatch, LogHandle};
+
+/// How many transactions are applied in one go: readers wait for one batch at the most.
+const APPLY_AT_ONCE: usize = 128;
+
+/// The longest sleep; deadlines beyond it are looked at again.
+const PATIENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Figures that the driver keeps for operators.
+#[derive(Debug, Default)]
+pub struct DriverFigures {
+    /// Transactions given a zxid.
+    pub proposed: AtomicU64,
+    /// Transactions applied.
+    pub committed: AtomicU64,
+    /// Sessions that were not heard of in time.
+    pub sessions_expired: AtomicU64,
+    /// Transactions after which the tree was not what the replica predicted.
+    pub digest_mismatches: AtomicU64,
+    /// Transactions that are not durable yet.
+    pub outstanding: AtomicU64,
+    /// Live sessions.
+    pub sessions: AtomicI64,
+}
+
+/// Something for the state or for connections, in the order of the replica's effects.
+#[derive(Debug)]
+enum Step {
+    Commit(Box<Committed>),
+    Connected(ConnId, ConnectResponse),
+    Close(ConnId),
+}
+
+pub(super) struct Driver {
+    pub(super) replica: Replica,
+    pub(super) state: Arc<RwLock<State>>,
+    pub(super) clock: SystemClock,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) log: LogHandle,
+    pub(super) figures: Arc<DriverFigures>,
+    /// Called after each batch with the bytes that went to the log.
+    pub(super) after_batch: Box<dyn FnMut(u64) + Send>,
+}
+
+impl Driver {
+    /// Runs until the mailbox is stopped; what was taken until then is carried out, what is not durable then is not.
+    pub(super) fn run(mut self, mut effects: Vec<Effect>) {
+        let mut inputs = Vec::new();
+        let mut steps = VecDeque::new();
+        let mut outputs = Outputs::default();
+        loop {
+            let logged_bytes = self.carry_out(&mut effects, &mut steps);
+            self.apply(&mut steps, &mut outputs);
+            (self.after_batch)(logged_bytes);
+            self.publish_figures();
+            let goes_on = self.mailbox.take(&mut inputs, self.patience());
+            if !goes_on && inputs.is_empty() {
+                return;
+            }
+            self.step(&mut inputs, &mut effects);
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let ms = self.replica.deadline().saturating_sub(self.clock.monotonic_ms()).max(0);
+        Duration::from_millis(ms.cast_unsigned()).min(PATIENCE_MAX)
+    }
+
+    fn step(&mut self, inputs: &mut Vec<Input>, effects: &mut Vec<Effect>) {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let clock = self.clock.now();
+        for input in inputs.drain(..) {
+            self.replica.step(clock, input, &state, effects);
+        }
+        if clock.monotonic_ms < self.replica.deadline() {
+            return;
+        }
+        // Reads never come by here: ask the connections of sessions that look silent when they were last heard of.
+        for (session, conn) in self.replica.about_to_expire(clock) {
+            if let Some(at_ms) = conn.and_then(|conn| self.connections.last_heard_ms(conn)) {
+                self.replica.step(clock, Input::Touched { session, at_ms }, &state, effects);
+            }
+        }
+        self.replica.step(clock, Input::Wakeup, &state, effects);
+    }
+
+    /// Sends writes to the log, and queues the rest; the bytes that went to the log.
+    fn carry_out(&mut self, effects: &mut Vec<Effect>, steps: &mut VecDeque<Step>) -> u64 {
+        let mut records = Vec::new();
+        let mut last = WriteSeq(0);
+        let mut bytes = 0;
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Write { write, zxid, payload } => {
+                    last = write;
+                    bytes += payload.len() as u64;
+                    records.push((zxid.0, payload));
+                }
+                Effect::Commit(committed) => steps.push_back(Step::Commit(committed)),
+                Effect::Connected { conn, response } => steps.push_back(Step::Connected(conn, response)),
+                Effect::CloseConn { conn } => steps.push_back(Step::Close(conn)),
+                Effect::Expired { session } => {
+                    self.figures.sessions_expired.fetch_add(1, Ordering::Relaxed);
+                    info!(%session, "session expired");
+                }
+            }
+        }
+        if !records.is_empty() {
+            self.figures.proposed.fetch_add(records.len() as u64, Ordering::Relaxed);
+            self.log.submit(LogBatch { seq: last.0, records });
+        }
+        bytes
+    }
+
+    /// Applies in bounded batches, with readers in between. What connections are to hear is in their outboxes before
+    /// the lock is released (`EventBeforeReveal`).
+    fn apply(&mut self, steps: &mut VecDeque<Step>, outputs: &mut Outputs) {
+        while !steps.is_empty() {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut commits = 0;
+            for step in steps.drain(..steps.len().min(APPLY_AT_ONCE)) {
+                match step {
+                    Step::Commit(committed) => {
+                        commits += 1;
+                        if let Err(mismatch) = state.apply(&committed, outputs) {
+                            self.figures.digest_mismatches.fetch_add(1, Ordering::Relaxed);
+                            error!(%mismatch, "the tree is not what was predicted; please report this");
+                        }
+                    }
+                    Step::Connected(conn, response) => outputs.connected(conn, &response),
+                    Step::Close(conn) => outputs.close(conn),
+                }
+            }
+            self.connections.deliver(outputs);
+            drop(state);
+            outputs.clear();
+            self.connections.wake();
+            self.figures.committed.fetch_add(commits, Ordering::Relaxed);
+        }
+    }
+
+    fn publish_figures(&self) {
+        self.figures.outstanding.store(self.replica.outstanding() as u64, Ordering::Relaxed);
+        let sessions = i64::try_from(self.replica.sessions().len()).unwrap_or(i64::MAX);
+        self.figures.sessions.store(sessions, Ordering::Relaxed);
+    }
+}

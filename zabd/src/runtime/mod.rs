@@ -1,0 +1,18 @@
+//! Where the pure core meets the world: threads, clocks, the log, the snapshot, connections.
+//!
+//! | thread | what it does |
+//! |---|---|
+//! | `driver` | steps the replica, applies what is decided, hands events and replies on |
+//! | log (in [`crate::storage`]) | appends and makes durable, one fsync for all that waits |
+//! | `folder` | copies changes of the tree into the snapshot on disk, then lets old log segments go |
+//! | clients (in [`crate::net`]) | one asynchronous runtime each, reads included |
+
+mod clock;
+mod driver;
+mod folder;
+mod mailbox;
+mod recover;
+mod server;
+
+pub use clock::SystemClock;
+pub use server::{Server, StartError};
