@@ -140,6 +140,9 @@ pub struct TxnEntry {
     pub digest: Option<TxnDigest>,
 }
 
+/// The fewest bytes of a sub-transaction: its type, the length of its record, and an error's code or a null path.
+const SUB_TXN_BYTES_MIN: usize = 12;
+
 /// Bytes of a digest behind a record.
 const DIGEST_BYTES: usize = 12;
 
@@ -259,7 +262,9 @@ fn read_multi(reader: &mut Reader<'_>) -> Result<Vec<Txn>, DecodeError> {
             what: "the list of sub-transactions",
         });
     }
-    let mut txns = Vec::new();
+    // As for vectors: the count is only a claim.
+    let count = usize::try_from(count).unwrap_or(0);
+    let mut txns = Vec::with_capacity(count.min(reader.remaining() / SUB_TXN_BYTES_MIN));
     for _ in 0..count {
         let op = reader.i32()?;
         let record = reader.buffer()?.ok_or(DecodeError::Null {
