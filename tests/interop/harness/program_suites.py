@@ -36,3 +36,33 @@ def run_go(server, report):
 def run_crash(server, report):
     """Writes through many sessions while the server is killed and restarted."""
     return run_program([go_binaries() / "crash"], server, report, timeout_s=420)
+
+
+# ---- Java
+
+
+def java_classes():
+    """Fetches the Java libraries and compiles the tests; returns the class path."""
+    cache.tool("java")
+    javac = cache.tool("javac")
+    root = cache.INTEROP / "java"
+    pom = root / "pom.xml"
+
+    def fetch(directory):
+        cache.run([cache.tool("mvn"), "-q", "-B", "-f", pom, "dependency:copy-dependencies",
+                   f"-DoutputDirectory={directory}"])
+
+    libraries = cache.built("java-libraries", [pom], fetch)
+    files = sources(root / "src", "**/*.java")
+
+    def build(directory):
+        cache.run([javac, "--release", "17", "-d", directory, "-cp", f"{libraries}/*", *files])
+
+    return f"{cache.built('java-classes', [pom, *files], build)}:{libraries}/*"
+
+
+def run_java(server, report):
+    """The stock Java client and Curator."""
+    command = [cache.tool("java"), "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+               "-cp", java_classes(), "zabd.interop.Main"]
+    return run_program(command, server, report, timeout_s=600)

@@ -3,7 +3,7 @@
 import dataclasses
 import typing
 
-from . import kazoo_suite, program_suites
+from . import kazoo_suite, program_suites, zkcli_suite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,5 +26,7 @@ class Suite:
 SUITES = [
     Suite("kazoo", kazoo_suite.prepare, kazoo_suite.run, starts_server=False),
     Suite("crash", program_suites.go_binaries, program_suites.run_crash),
+    Suite("java", program_suites.java_classes, program_suites.run_java),
+    Suite("zkcli", zkcli_suite.prepare, zkcli_suite.run),
     Suite("go", program_suites.go_binaries, program_suites.run_go),
 ]
