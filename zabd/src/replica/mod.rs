@@ -21,6 +21,8 @@ mod janitor;
 pub mod params;
 mod request;
 pub mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
