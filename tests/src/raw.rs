@@ -76,12 +76,15 @@ impl RawClient {
     /// When the server does not accept it.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+        // A server that has closed already makes these fail; what matters of it is seen when reading.
+        let closed = stream.set_nodelay(true).is_err();
+        if !closed {
+            stream.set_write_timeout(Some(Duration::from_secs(10)))?;
+        }
         Ok(Self {
             stream,
             buffer: BytesMut::new(),
-            closed: None,
+            closed: closed.then_some(Closing::Reset),
             notifications: VecDeque::new(),
             next_xid: 1,
             patience: Duration::from_secs(10),
