@@ -195,6 +195,11 @@ pub(crate) fn compare(
     }
 }
 
+/// The first step, counted from 0, at which answers differ.
+pub(crate) fn first_difference(expected: &[Answer], actual: &[Answer]) -> Option<usize> {
+    (0..expected.len().max(actual.len())).find(|&index| expected.get(index) != actual.get(index))
+}
+
 fn step_difference(
     step: &Step,
     reference: Option<&Answer>,

@@ -1,6 +1,6 @@
 //! The differential test: the same bytes to Apache ZooKeeper and to zabd, and no difference in what comes back.
 //!
-//! `tests/differential/cases/*.txt` are the scripted cases, by area. What
+//! `tests/differential/cases/*.txt` are the scripted cases, by area; [`random`] makes histories out of a seed. What
 //! may differ is replaced ([`transcript`]); what differs by decision stands in the cases with its reason, and is
 //! collected in `tests/differential/expected.md`.
 //!
@@ -10,12 +10,14 @@
 //! | `ZABD_TEST_ZOOKEEPER_LIB` | a directory with the jars of Apache ZooKeeper, in place of Maven's |
 //! | `ZABD_DIFF_SELF=1` | Apache ZooKeeper against itself, to test the test |
 //! | `ZABD_DIFF_CASE=TEXT` | only cases with TEXT in their names |
+//! | `ZABD_DIFF_SEED=N`, `ZABD_DIFF_STEPS=N` | one random history in place of the fixed ones |
 //! | `ZABD_DIFF_SHOW=1` | the answers of the second server are printed |
 //! | `REWRITE=1` | `expected.md` is written anew |
 
 mod compare;
 mod expected;
 mod play;
+mod random;
 mod request;
 mod script;
 mod transcript;
