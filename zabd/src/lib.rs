@@ -3,5 +3,6 @@
 //! Everything that decides is pure and single-threaded ([`replica`], [`state`]). Everything that touches the world
 //! decides nothing. See ARCHITECTURE.md.
 
+pub mod config;
 pub mod replica;
 pub mod state;

@@ -1,0 +1,5 @@
+//! Configuration: the file ZooKeeper reads.
+
+pub mod properties;
+#[cfg(test)]
+mod properties_java;
