@@ -3,6 +3,8 @@
 //! Everything that decides is pure and single-threaded ([`replica`], [`state`]). Everything that touches the world
 //! decides nothing. See ARCHITECTURE.md.
 
+pub mod cli_args;
 pub mod config;
+pub mod logging;
 pub mod replica;
 pub mod state;
