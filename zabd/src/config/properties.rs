@@ -6,8 +6,8 @@
 //! few times their length.
 //!
 //! Bytes are ISO-8859-1, as Java takes them from a stream, so a file in UTF-8 with letters outside
-//! ASCII reads as it would there: one character a byte. `\uXXXX` gives any UTF-16 unit; halves of a
-//! surrogate pair that do not meet become U+FFFD, since Rust has no text to hold them.
+//! ASCII reads as it would there: one character a byte. `\u` and four digits give any UTF-16 unit;
+//! halves of a surrogate pair that do not meet become U+FFFD, since Rust has no text to hold them.
 
 use std::fmt;
 
@@ -178,7 +178,7 @@ fn split(text: &[u8]) -> Option<(String, String)> {
     Some((key, value))
 }
 
-/// Resolves `\t \r \n \f \uXXXX`; any other escaped character stands for itself.
+/// Resolves `\t \r \n \f` and `\u` with four digits; any other escaped character stands for itself.
 fn unescape(text: &[u8]) -> Option<String> {
     if !text.contains(&b'\\') {
         return Some(text.iter().copied().map(char::from).collect());

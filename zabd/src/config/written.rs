@@ -110,7 +110,7 @@ fn read_bytes(path: &Path, bytes: &[u8], findings: &mut Findings) -> Vec<Written
                 Severity::Warning,
                 Some(one.origin.clone()),
                 &one.name,
-                "letters outside ASCII are read as ISO-8859-1, as in ZooKeeper; write \\uXXXX",
+                "letters outside ASCII are read as ISO-8859-1, as in ZooKeeper; write \\u and four hexadecimal digits",
             );
         }
         written.push(one);
@@ -149,8 +149,8 @@ mod tests {
         assert_eq!(
             findings.to_string(),
             "z:1: error: \\u is followed by something else than four hexadecimal digits\n\
-             z:2: warning: dataDir: letters outside ASCII are read as ISO-8859-1, as in ZooKeeper; write \\uXXXX\n\
-             z:3: warning: x: letters outside ASCII are read as ISO-8859-1, as in ZooKeeper; write \\uXXXX\n"
+             z:2: warning: dataDir: letters outside ASCII are read as ISO-8859-1, as in ZooKeeper; write \\u and four hexadecimal digits\n\
+             z:3: warning: x: letters outside ASCII are read as ISO-8859-1, as in ZooKeeper; write \\u and four hexadecimal digits\n"
         );
     }
 }
