@@ -75,7 +75,7 @@ impl RawClient {
     /// # Errors
     /// When the server does not accept it.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        let stream = TcpStream::connect(address)?;
         // A server that has closed already makes these fail; what matters of it is seen when reading.
         let closed = stream.set_nodelay(true).is_err();
         if !closed {

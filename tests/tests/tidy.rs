@@ -12,11 +12,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("auth", &["auth", "state"]),
     ("admin", &["admin", "net", "state", "replica", "storage"]),
     ("config", &["config"]),
-    ("runtime", &["runtime", "net", "storage", "auth", "admin", "config", "replica", "state"]),
+    (
+        "runtime",
+        &[
+            "runtime", "net", "storage", "auth", "admin", "config", "replica", "state",
+        ],
+    ),
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -42,10 +50,17 @@ fn arrows_point_down_only() {
         for file in files {
             for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
                 for used in line.split("crate::").skip(1) {
-                    let used: String = used.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect();
+                    let used: String = used
+                        .chars()
+                        .take_while(|char| char.is_alphanumeric() || *char == '_')
+                        .collect();
                     let is_module = ARROWS.iter().any(|(module, _)| *module == used);
                     if is_module && !allowed.contains(&used.as_str()) {
-                        wrong.push(format!("{}:{}: {module} uses {used}", file.display(), number + 1));
+                        wrong.push(format!(
+                            "{}:{}: {module} uses {used}",
+                            file.display(),
+                            number + 1
+                        ));
                     }
                 }
             }
@@ -59,7 +74,11 @@ fn arrows_point_down_only() {
 fn the_log_knows_no_tree() {
     for file in sources(&root().join("zabd/src/storage")) {
         let text = fs::read_to_string(&file).unwrap();
-        assert!(!text.contains("state::"), "{} looks into the state", file.display());
+        assert!(
+            !text.contains("state::"),
+            "{} looks into the state",
+            file.display()
+        );
     }
 }
 
@@ -69,8 +88,16 @@ fn nothing_is_left_over() {
     for folder in ["jute-codec/src", "zabd/src", "cli/src"] {
         for file in sources(&root().join(folder)) {
             for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
-                if ["FIXME", "XXX", "todo!(", "unimplemented!("].iter().any(|word| line.contains(word)) {
-                    left.push(format!("{}:{}: {}", file.display(), number + 1, line.trim()));
+                if ["FIXME", "XXX", "todo!(", "unimplemented!("]
+                    .iter()
+                    .any(|word| line.contains(word))
+                {
+                    left.push(format!(
+                        "{}:{}: {}",
+                        file.display(),
+                        number + 1,
+                        line.trim()
+                    ));
                 }
             }
         }
@@ -84,7 +111,11 @@ fn every_module_says_what_it_is_for() {
     for folder in ["jute-codec/src", "zabd/src", "cli/src"] {
         for file in sources(&root().join(folder)) {
             let text = fs::read_to_string(&file).unwrap();
-            assert!(text.starts_with("//!"), "{} does not begin with its purpose", file.display());
+            assert!(
+                text.starts_with("//!"),
+                "{} does not begin with its purpose",
+                file.display()
+            );
         }
     }
 }

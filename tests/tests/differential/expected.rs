@@ -30,10 +30,7 @@ fn list() -> String {
         let script = load(&name).expect("the script is well-formed");
         for case in &script.cases {
             let mut heading = Some(if case.zabd_only {
-                format!(
-                    "\n## {} (played on zabd alone: the input harms Apache ZooKeeper)\n\n",
-                    case.name
-                )
+                format!("\n## {} (played on zabd alone)\n\n", case.name)
             } else {
                 format!("\n## {}\n\n", case.name)
             });

@@ -44,5 +44,33 @@ macro_rules! scripts {
 }
 
 scripts! {
-    acl checks containers digest_algorithm digest_off enforce_auth fresh hazards limit_buffer limit_clients limit_connections limit_large limit_token_weights limit_tokens multi paths protocol quota quota_soft reconfig sequence sessions skip_acl watches words words_default
+    acl
+    checks
+    containers
+    containers_unused
+    digest_algorithm
+    digest_off
+    enforce_auth
+    fresh
+    hazards
+    limit_buffer
+    limit_clients
+    limit_connections
+    limit_large
+    limit_requests
+    limit_sessionless
+    limit_token_weights
+    limit_tokens
+    multi
+    paths
+    protocol
+    quota
+    quota_soft
+    reconfig
+    sequence
+    sessions
+    skip_acl
+    watches
+    words
+    words_default
 }

@@ -60,6 +60,15 @@ fn newest_zxid(server: &Server) -> anyhow::Result<i64> {
     Ok(i64::from_str_radix(zxid, 16)?)
 }
 
+fn word_answer(server: &Server, bytes: &[u8], half_close: bool) -> anyhow::Result<Bytes> {
+    let mut client = RawClient::open(server.address())?;
+    client.send_bytes(bytes)?;
+    if half_close {
+        client.shut_down_sending()?;
+    }
+    Ok(client.receive_to_end(Instant::now() + REPLY_PATIENCE)?.0)
+}
+
 /// What the next frame that is not a notification answers.
 #[derive(Debug, Clone, Copy)]
 enum Due {
@@ -453,7 +462,8 @@ impl Player<'_> {
     }
 
     fn word(&mut self, bytes: &[u8], show: Show, answer: &mut Answer) {
-        let text = match four_letter_word(self.server.address(), bytes, REPLY_PATIENCE) {
+        let half_close = matches!(show, Show::AfterHalfClose);
+        let text = match word_answer(self.server, bytes, half_close) {
             Ok(text) => text,
             Err(error) => {
                 answer.push(format!("4lw: {error:#}"));
@@ -463,7 +473,7 @@ impl Player<'_> {
         let whole = String::from_utf8_lossy(&text).into_owned();
         match show {
             Show::Exact => answer.push(format!("4lw: {}", text.escape_ascii())),
-            Show::Shape => {
+            Show::Shape | Show::AfterHalfClose => {
                 let lines = shape(&whole);
                 answer.extend(lines.iter().map(|line| format!("4lw: {line}")));
                 let end = if whole.ends_with('\n') { "" } else { " no" };

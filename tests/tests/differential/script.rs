@@ -93,6 +93,8 @@ pub(crate) enum Show {
     Exact,
     /// With numbers, addresses and the like replaced by their kind.
     Shape,
+    /// In shape, and sent by a client that closes its half of the connection at once.
+    AfterHalfClose,
     /// The sorted words before the first `=` or tab of each line.
     Keys,
 }
@@ -180,6 +182,7 @@ pub(crate) fn parse_step(line: &str) -> anyhow::Result<Step> {
                 None => Show::Exact,
                 Some("shape") => Show::Shape,
                 Some("keys") => Show::Keys,
+                Some("half") => Show::AfterHalfClose,
                 Some(other) => bail!("unknown way to show: {other}"),
             },
         },

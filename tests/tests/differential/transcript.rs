@@ -125,10 +125,11 @@ impl Names {
             "BAD"
         };
         Ok(format!(
-            "connected: protocol={} timeout={} session={} password={password} read-only={:?} bytes={}",
+            "connected: protocol={} timeout={} session={} of server {} password={password} read-only={:?} bytes={}",
             response.protocol_version,
             response.timeout_ms,
             self.session(response.session.0),
+            response.session.0 >> 56,
             response.read_only,
             payload.len(),
         ))
@@ -346,10 +347,26 @@ fn sorted_names(reader: &mut Reader<'_>) -> anyhow::Result<String> {
 
 /// The answer to a four-letter word with what varies from run to run replaced by its kind.
 pub(crate) fn shape(answer: &str) -> Vec<String> {
-    answer.lines().map(shape_of_line).collect()
+    let mut lines: Vec<String> = answer.lines().map(shape_of_line).collect();
+    // Connections are listed in no order, and how many depends on how quickly those of earlier words have gone.
+    for run in lines.chunk_by_mut(|one, next| is_connection(one) && is_connection(next)) {
+        run.sort();
+    }
+    lines.dedup();
+    lines
+}
+
+fn is_connection(line: &str) -> bool {
+    line.trim_start().starts_with('/')
 }
 
 fn shape_of_line(line: &str) -> String {
+    if let Some(version) = line.strip_prefix("Zookeeper version: ")
+        && version.starts_with("3.9.5-")
+        && version.contains(", built on ")
+    {
+        return "Zookeeper version: 3.9.5-…, built on …".into();
+    }
     let mut text = String::new();
     let mut characters = line.chars().peekable();
     let mut previous = ' ';
