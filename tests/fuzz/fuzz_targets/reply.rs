@@ -18,7 +18,10 @@ fuzz_target!(|input: &[u8]| {
 
     if let Ok(response) = ConnectResponse::read(&mut Reader::new(&frame)) {
         let written = Bytes::from(response.to_vec());
-        assert_eq!(ConnectResponse::read(&mut Reader::new(&written)), Ok(response));
+        assert_eq!(
+            ConnectResponse::read(&mut Reader::new(&written)),
+            Ok(response)
+        );
     }
 
     let mut reader = Reader::new(&frame);

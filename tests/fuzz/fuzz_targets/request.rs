@@ -12,7 +12,10 @@ fuzz_target!(|frame: &[u8]| {
 
     if let Ok(connect) = ConnectRequest::read(&mut Reader::new(&frame)) {
         let written = Bytes::from(connect.to_vec());
-        assert_eq!(ConnectRequest::read(&mut Reader::new(&written)), Ok(connect));
+        assert_eq!(
+            ConnectRequest::read(&mut Reader::new(&written)),
+            Ok(connect)
+        );
     }
 
     let mut reader = Reader::new(&frame);

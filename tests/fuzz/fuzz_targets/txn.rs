@@ -3,6 +3,7 @@
 #![no_main]
 
 use bytes::Bytes;
+use jute_codec::digest::DIGEST_VERSION;
 use jute_codec::txn::{Txn, TxnEntry};
 use libfuzzer_sys::fuzz_target;
 
@@ -12,11 +13,17 @@ fuzz_target!(|payload: &[u8]| {
         return;
     };
     assert_eq!(entry.header.op, entry.txn.op().code());
-    // Two paths without a character are taken for a digest; no node has such a path.
-    if let Txn::CloseSession(Some(paths)) = &entry.txn
-        && paths.iter().any(|path| path.is_empty())
-    {
-        return;
+    // Whether a closeSession has a list is told by its digest's version and by what two paths need at least. No
+    // server writes other versions, and no node has a path without characters.
+    if let Txn::CloseSession(paths) = &entry.txn {
+        let strange_path = paths.iter().flatten().any(|path| path.is_empty());
+        let strange_digest = entry
+            .digest
+            .as_ref()
+            .is_some_and(|digest| digest.version != DIGEST_VERSION);
+        if strange_path || strange_digest {
+            return;
+        }
     }
 
     let write = |entry: &TxnEntry| {
