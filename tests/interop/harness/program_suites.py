@@ -66,3 +66,24 @@ def run_java(server, report):
     command = [cache.tool("java"), "-Xmx512m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
                "-cp", java_classes(), "zabd.interop.Main"]
     return run_program(command, server, report, timeout_s=600)
+
+
+# ---- C
+
+
+def c_program():
+    """Builds the C program against Debian's library."""
+    source = cache.INTEROP / "c" / "main.c"
+    if not os.path.exists("/usr/include/zookeeper/zookeeper.h"):
+        raise cache.Missing("no libzookeeper-mt-dev")
+
+    def build(directory):
+        cache.run([cache.tool("gcc"), "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-DTHREADED",
+                   source, "-lzookeeper_mt", "-lpthread", "-o", directory / "client"])
+
+    return cache.built("c", [source], build) / "client"
+
+
+def run_c(server, report):
+    """libzookeeper-mt."""
+    return run_program([c_program()], server, report, timeout_s=330)
