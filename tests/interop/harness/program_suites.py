@@ -1,6 +1,7 @@
 """Suites that are one client program each: built once, run against one server."""
 
 import os
+import shutil
 
 from . import cache
 from .client import run_program
@@ -87,3 +88,42 @@ def c_program():
 def run_c(server, report):
     """libzookeeper-mt."""
     return run_program([c_program()], server, report, timeout_s=330)
+
+
+# ---- Node
+
+
+def node_modules():
+    """Installs the npm packages; `zookeeper` compiles the C client that it carries."""
+    cache.tool("node")
+    npm = cache.tool("npm")
+    cache.tool("make")
+    package = cache.INTEROP / "node" / "package.json"
+    node_version = cache.run([cache.tool("node"), "--version"]).strip()
+
+    def build(directory):
+        shutil.copy(package, directory)
+        env = dict(os.environ, CC="gcc", CXX="g++")
+        # The headers of the installed Node, where there are any, instead of a download.
+        if os.path.exists("/usr/include/node/node.h"):
+            env["npm_config_nodedir"] = "/usr"
+        cache.run([npm, "install", "--no-package-lock", "--no-audit", "--no-fund"], cwd=directory, env=env)
+        addon = directory / "node_modules" / "zookeeper" / "build" / "Release" / "zookeeper.node"
+        if not addon.exists():
+            # Set to ignore scripts, npm did not build it.
+            cache.run([npm, "rebuild", "--ignore-scripts=false", "--foreground-scripts", "zookeeper"],
+                      cwd=directory, env=env)
+        if not addon.exists():
+            raise cache.BuildFailed("npm did not build the addon of `zookeeper`")
+
+    return cache.built("node", [package, node_version], build) / "node_modules"
+
+
+def run_node(server, report):
+    """npm's zookeeper and node-zookeeper-client."""
+    modules = node_modules()
+    output = []
+    for program in ("native.js", "pure.js"):
+        output += run_program([cache.tool("node"), cache.INTEROP / "node" / program], server, report,
+                              timeout_s=240, env={"NODE_PATH": str(modules)})
+    return output
