@@ -127,3 +127,20 @@ def run_node(server, report):
         output += run_program([cache.tool("node"), cache.INTEROP / "node" / program], server, report,
                               timeout_s=240, env={"NODE_PATH": str(modules)})
     return output
+
+
+# ---- Rust
+
+
+def rust_program():
+    """Builds the Rust program; cargo itself knows what has changed."""
+    cargo = cache.tool("cargo")
+    target = cache.cache_dir() / "rust-target"
+    cache.run([cargo, "build", "--quiet", "--locked", "--manifest-path",
+               cache.INTEROP / "rust" / "Cargo.toml"], env=dict(os.environ, CARGO_TARGET_DIR=str(target)))
+    return target / "debug" / "interop-rust"
+
+
+def run_rust(server, report):
+    """The crate zookeeper-client."""
+    return run_program([rust_program()], server, report, timeout_s=300)

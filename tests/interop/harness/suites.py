@@ -29,6 +29,7 @@ SUITES = [
     Suite("java", program_suites.java_classes, program_suites.run_java),
     Suite("zkcli", zkcli_suite.prepare, zkcli_suite.run),
     Suite("node", program_suites.node_modules, program_suites.run_node),
+    Suite("rust", program_suites.rust_program, program_suites.run_rust),
     Suite("c", program_suites.c_program, program_suites.run_c),
     Suite("go", program_suites.go_binaries, program_suites.run_go),
 ]
