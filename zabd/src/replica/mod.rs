@@ -265,7 +265,7 @@ impl Replica {
             })
         };
         match body {
-            WriteBody::MalformedMulti => {
+            WriteBody::Malformed => {
                 let txn = Txn::Error(jute_codec::ErrorCode::MarshallingError.code());
                 self.propose(
                     clock,
@@ -309,7 +309,8 @@ impl Replica {
         }
     }
 
-    /// createSession from a client that has a session: it gets another timeout.
+    /// createSession from a client that has a session: the transaction says the timeout that was asked for, the answer
+    /// the one that was agreed to, as in Java.
     fn on_create_session(
         &mut self,
         clock: Clock,
@@ -319,15 +320,9 @@ impl Replica {
         timeout_ms: i32,
         effects: &mut Vec<Effect>,
     ) {
-        let timeout_ms = timeout_ms.clamp(
-            self.params.session_timeout_min_ms,
-            self.params.session_timeout_max_ms,
-        );
-        self.sessions
-            .reattach(who.session, timeout_ms, conn, clock.monotonic_ms);
         let response = ConnectResponse {
             protocol_version: 0,
-            timeout_ms,
+            timeout_ms: self.sessions.timeout_of(who.session).unwrap_or_default(),
             session: who.session,
             password: password_of(who.session),
             read_only: Some(false),

@@ -6,19 +6,28 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jute_codec::data::{Acl, Id};
 use jute_codec::proto::{
-    CheckVersionRequest, ConnectRequest, CreateRequest, CreateTtlRequest, DeleteRequest, MultiOp, MultiOps, Request,
-    SetAclRequest, SetDataRequest,
+    CheckVersionRequest, ConnectRequest, CreateRequest, CreateTtlRequest, DeleteRequest, MultiOp,
+    MultiOps, Request, SetAclRequest, SetDataRequest,
 };
 use jute_codec::{SessionId, Text, Zxid};
-use proptest::test_runner::{Config, TestRng, TestRunner};
 use proptest::prelude::Rng as _;
+use proptest::test_runner::{Config, TestRng, TestRunner};
 
 use super::*;
 use crate::state::tree::acl::AclRules;
 use crate::state::{Outputs, StateLoader, StateParams};
 
 const SESSIONS: u64 = 3;
-const PATHS: &[&str] = &["/a", "/a/b", "/a/b/c", "/d", "/d/e-", "/zookeeper/x", "/", "/zookeeper/quota/a"];
+const PATHS: &[&str] = &[
+    "/a",
+    "/a/b",
+    "/a/b/c",
+    "/d",
+    "/d/e-",
+    "/zookeeper/x",
+    "/",
+    "/zookeeper/quota/a",
+];
 
 struct Bench {
     replica: Replica,
@@ -31,23 +40,41 @@ struct Bench {
 }
 
 fn params() -> StateParams {
-    StateParams { hash_seed: 11, extended_types: true, acl: AclRules::default() }
+    StateParams {
+        hash_seed: 11,
+        extended_types: true,
+        acl: AclRules::default(),
+    }
 }
 
 impl Bench {
     fn new() -> Self {
         let state = State::new(params());
-        let clock = Clock { monotonic_ms: 0, wall_ms: 1_700_000_000_000 };
+        let clock = Clock {
+            monotonic_ms: 0,
+            wall_ms: 1_700_000_000_000,
+        };
         let mut effects = Vec::new();
-        let replica_params = ReplicaParams { extended_types: true, ..ReplicaParams::default() };
+        let replica_params = ReplicaParams {
+            extended_types: true,
+            ..ReplicaParams::default()
+        };
         let replica = Replica::standalone(replica_params, clock, &state, &mut effects);
-        Self { replica, state, effects, clock, rows: BTreeMap::new(), sessions: BTreeMap::new() }
+        Self {
+            replica,
+            state,
+            effects,
+            clock,
+            rows: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+        }
     }
 
     fn step(&mut self, input: Input) {
         self.clock.monotonic_ms += 1;
         self.clock.wall_ms += 1;
-        self.replica.step(self.clock, input, &self.state, &mut self.effects);
+        self.replica
+            .step(self.clock, input, &self.state, &mut self.effects);
     }
 
     fn connect(&mut self, conn: u64) -> SessionId {
@@ -59,14 +86,29 @@ impl Bench {
             password: None,
             read_only: Some(false),
         };
-        self.step(Input::Submitted(Submission::Connect { conn: ConnId(conn), request }));
-        self.replica.sessions.by_deadline().flat_map(|(_, sessions)| sessions).copied().max().expect("one was created")
+        self.step(Input::Submitted(Submission::Connect {
+            conn: ConnId(conn),
+            request,
+        }));
+        self.replica
+            .sessions
+            .by_deadline()
+            .flat_map(|(_, sessions)| sessions)
+            .copied()
+            .max()
+            .expect("one was created")
     }
 
     fn ask(&mut self, conn: u64, session: SessionId, request: Request) {
         let ids = Arc::from([Id::new("ip", "127.0.0.1")]);
         let body = WriteBody::Request(request);
-        let request = ClientRequest { conn: ConnId(conn), session, xid: 1, body, ids };
+        let request = ClientRequest {
+            conn: ConnId(conn),
+            session,
+            xid: 1,
+            body,
+            ids,
+        };
         self.step(Input::Submitted(Submission::Write(request)));
     }
 
@@ -78,9 +120,12 @@ impl Bench {
             if let Effect::Commit(committed) = effect {
                 let mut payload = Vec::new();
                 committed.entry.write(&mut payload);
-                let decoded = TxnEntry::decode(&Bytes::from(payload)).expect("what is logged can be read");
+                let decoded =
+                    TxnEntry::decode(&Bytes::from(payload)).expect("what is logged can be read");
                 assert_eq!(decoded, committed.entry);
-                self.state.apply(&committed, &mut outputs).expect("the prediction holds");
+                self.state
+                    .apply(&committed, &mut outputs)
+                    .expect("the prediction holds");
             }
         }
         assert_eq!(self.state.digest(), self.state.audit_digest());
@@ -111,12 +156,16 @@ impl Bench {
         // Copies that writers made after the last slice was taken.
         let mut loader = StateLoader::new(params());
         for (path, row) in &self.rows {
-            loader.row(path, &Bytes::from(row.clone())).expect("rows are sound");
+            loader
+                .row(path, &Bytes::from(row.clone()))
+                .expect("rows are sound");
         }
         for (session, timeout_ms) in &self.sessions {
             loader.session(*session, *timeout_ms);
         }
-        let loaded = loader.finish(start.zxid, start.digest).expect("the image is exact");
+        let loaded = loader
+            .finish(start.zxid, start.digest)
+            .expect("the image is exact");
         assert_eq!(loaded.audit_digest(), start.digest);
         assert_eq!(loaded.last_zxid(), start.zxid);
     }
@@ -131,21 +180,40 @@ fn path(rng: &mut TestRng) -> Option<Text> {
 }
 
 fn data(rng: &mut TestRng) -> Option<Bytes> {
-    pick(rng, &[None, Some(Bytes::new()), Some(Bytes::from_static(b"data"))]).clone()
+    pick(
+        rng,
+        &[None, Some(Bytes::new()), Some(Bytes::from_static(b"data"))],
+    )
+    .clone()
 }
 
 fn create(rng: &mut TestRng) -> CreateRequest {
     let flags = *pick(rng, &[0, 0, 1, 2, 3, 4]);
-    CreateRequest { path: path(rng), data: data(rng), acl: Some(vec![Acl::open()]), flags }
+    CreateRequest {
+        path: path(rng),
+        data: data(rng),
+        acl: Some(vec![Acl::open()]),
+        flags,
+    }
 }
 
 fn sub_operation(rng: &mut TestRng) -> MultiOp {
     match rng.next_u32() % 5 {
         0 => MultiOp::Create(create(rng)),
         1 => MultiOp::Create2(create(rng)),
-        2 => MultiOp::Delete(DeleteRequest { path: path(rng), version: -1 }),
-        3 => MultiOp::SetData(SetDataRequest { path: path(rng), data: data(rng), version: -1 }),
-        _ => MultiOp::Check(CheckVersionRequest { path: path(rng), version: -1 }),
+        2 => MultiOp::Delete(DeleteRequest {
+            path: path(rng),
+            version: -1,
+        }),
+        3 => MultiOp::SetData(SetDataRequest {
+            path: path(rng),
+            data: data(rng),
+            version: -1,
+        }),
+        _ => MultiOp::Check(CheckVersionRequest {
+            path: path(rng),
+            version: -1,
+        }),
     }
 }
 
@@ -161,17 +229,35 @@ fn request(rng: &mut TestRng) -> Request {
             flags: 5,
             ttl_ms: 1000,
         }),
-        5 | 6 => Request::Delete(DeleteRequest { path: path(rng), version: -1 }),
-        7 | 8 => Request::SetData(SetDataRequest { path: path(rng), data: data(rng), version: *pick(rng, &[-1, 0, 1]) }),
-        9 => Request::SetAcl(SetAclRequest { path: path(rng), acl: Some(vec![Acl::open()]), version: -1 }),
-        _ => Request::Multi(MultiOps((0..rng.next_u32() % 4).map(|_| sub_operation(rng)).collect())),
+        5 | 6 => Request::Delete(DeleteRequest {
+            path: path(rng),
+            version: -1,
+        }),
+        7 | 8 => Request::SetData(SetDataRequest {
+            path: path(rng),
+            data: data(rng),
+            version: *pick(rng, &[-1, 0, 1]),
+        }),
+        9 => Request::SetAcl(SetAclRequest {
+            path: path(rng),
+            acl: Some(vec![Acl::open()]),
+            version: -1,
+        }),
+        _ => Request::Multi(MultiOps(
+            (0..rng.next_u32() % 4)
+                .map(|_| sub_operation(rng))
+                .collect(),
+        )),
     }
 }
 
 /// `CommitInOrder`, `FoldIsExact`, and that what a leader predicts is what comes about.
 #[test]
 fn predictions_hold_and_folds_are_exact() {
-    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(Default::default()));
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        TestRng::deterministic_rng(Default::default()),
+    );
     for _ in 0..60 {
         let rng = &mut runner.new_rng();
         let mut bench = Bench::new();

@@ -111,7 +111,7 @@ impl Outputs {
     }
 
     /// The answer to a handshake.
-    pub(crate) fn connected(&mut self, conn: ConnId, response: &ConnectResponse) {
+    pub fn connected(&mut self, conn: ConnId, response: &ConnectResponse) {
         let range = self.frame(|out| response.write(out));
         self.items.push((
             conn,
@@ -121,7 +121,7 @@ impl Outputs {
     }
 
     /// Ends a connection.
-    pub(crate) fn close(&mut self, conn: ConnId) {
+    pub fn close(&mut self, conn: ConnId) {
         let end = self.frames.len();
         self.items.push((conn, Kind::Close, end..end));
     }

@@ -104,6 +104,11 @@ impl Preparation<'_, '_> {
                 continue;
             }
             let prepared = self.sub_operation(op);
+            if prepared == Err(ErrorCode::MarshallingError) {
+                // What Java notices by an exception fails the request as a whole.
+                self.speculation.roll_back();
+                return Txn::Error(ErrorCode::MarshallingError.code());
+            }
             failed = prepared.is_err();
             let txn = self.take_in(prepared);
             txns.push(txn);
@@ -153,9 +158,9 @@ impl Preparation<'_, '_> {
     }
 
     fn create(&mut self, op: OpCode, request: &CreateRequest, ttl_ms: Option<i64>) -> Prepared {
-        let wished = request.path.as_ref().ok_or(ErrorCode::MarshallingError)?;
         let flags = CreateFlags::from_i32(request.flags).ok_or(ErrorCode::BadArguments)?;
         self.check_ttl(flags, ttl_ms)?;
+        let wished = request.path.as_ref().ok_or(ErrorCode::MarshallingError)?;
         let parent_path = path::parent_of_loose(wished).ok_or(ErrorCode::BadArguments)?;
         let acl = self.rules().fix_up(request.acl.as_deref(), self.ids)?;
         let parent = self

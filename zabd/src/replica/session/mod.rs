@@ -88,7 +88,8 @@ impl SessionTracker {
         };
         live.timeout_ms = timeout_ms;
         self.attach(session, conn);
-        self.touch(session, now_ms);
+        // A shorter timeout brings the deadline forward.
+        self.move_deadline(session, self.deadline_of(now_ms, timeout_ms));
         true
     }
 
@@ -110,20 +111,24 @@ impl SessionTracker {
         }
     }
 
-    /// The session was heard of at `at_ms`; deadlines never move back.
+    /// The session was heard of at `at_ms`; an older sign of life changes nothing.
     pub fn touch(&mut self, session: SessionId, at_ms: i64) {
         let Some(live) = self.sessions.get(&session) else {
             return;
         };
-        let (former, deadline_ms) = (live.deadline_ms, self.deadline_of(at_ms, live.timeout_ms));
-        if deadline_ms <= former {
-            return;
+        let deadline_ms = self.deadline_of(at_ms, live.timeout_ms);
+        if deadline_ms > live.deadline_ms {
+            self.move_deadline(session, deadline_ms);
         }
+    }
+
+    fn move_deadline(&mut self, session: SessionId, deadline_ms: i64) {
+        let Some(live) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let former = std::mem::replace(&mut live.deadline_ms, deadline_ms);
         self.leave_bucket(session, former);
         self.buckets.entry(deadline_ms).or_default().insert(session);
-        if let Some(live) = self.sessions.get_mut(&session) {
-            live.deadline_ms = deadline_ms;
-        }
     }
 
     /// The session ends: it is not live any more, but keeps its connection until [`Self::forget`].
@@ -165,6 +170,12 @@ impl SessionTracker {
     #[must_use]
     pub fn is_live(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session)
+    }
+
+    /// The timeout that was agreed to, in milliseconds.
+    #[must_use]
+    pub fn timeout_of(&self, session: SessionId) -> Option<i32> {
+        self.sessions.get(&session).map(|live| live.timeout_ms)
     }
 
     /// The connection that the session is on.

@@ -18,6 +18,10 @@ use crate::state::output::write_event;
 use crate::state::tree::{NodeId, acl};
 use crate::state::watch::WatchMode;
 
+/// How much data a multiRead may return, in bytes. A request can name a large node many thousand times; a Java server
+/// runs out of memory then.
+const MULTI_READ_BYTES_MAX: usize = 64 << 20;
+
 /// Who reads.
 pub(super) struct Reader<'a> {
     pub(super) state: &'a State,
@@ -88,10 +92,11 @@ impl Reader<'_> {
             }
             Request::GetAcl(request) => self.get_acl(given(request.path.as_ref())?, out),
             Request::GetAllChildrenNumber(request) => {
-                let id = self.readable(given(request.path.as_ref())?)?;
-                i32::try_from(self.state.tree.descendants(id))
-                    .unwrap_or(i32::MAX)
-                    .write(out);
+                let path = given(request.path.as_ref())?;
+                let count = self.state.tree.descendants(self.readable(path)?);
+                // By its empty name Java counts the root among its own descendants.
+                let count = if path.is_empty() { count + 1 } else { count };
+                i32::try_from(count).unwrap_or(i32::MAX).write(out);
                 Ok(())
             }
             Request::GetEphemerals(request) => {
@@ -262,29 +267,39 @@ impl Reader<'_> {
     }
 
     fn multi_read(&self, ops: &[MultiOp]) -> Result<Vec<MultiResult>, ErrorCode> {
-        ops.iter().map(|op| self.sub_read(op)).collect()
-    }
-
-    fn sub_read(&self, op: &MultiOp) -> Result<MultiResult, ErrorCode> {
-        let find = |request: &PathWatchRequest| {
-            given(request.path.as_ref()).and_then(|path| self.readable(path))
-        };
-        match op {
-            MultiOp::GetData(request) => Ok(match find(request) {
+        let mut results = Vec::with_capacity(ops.len());
+        let mut bytes = 0;
+        for op in ops {
+            let (MultiOp::GetData(request) | MultiOp::GetChildren(request)) = op else {
+                return Err(ErrorCode::MarshallingError);
+            };
+            results.push(match self.readable(given(request.path.as_ref())?) {
                 Ok(id) => {
-                    let data = self.state.tree.data(id).map(bytes::Bytes::copy_from_slice);
-                    MultiResult::GetData(data, self.state.tree.stat(id))
+                    // A child's name is not known without a look; two dozen bytes are a fair share.
+                    bytes += match op {
+                        MultiOp::GetChildren(_) => 24 * self.state.tree.children(id) as usize,
+                        _ => self.state.tree.data(id).map_or(0, <[u8]>::len),
+                    };
+                    if bytes > MULTI_READ_BYTES_MAX {
+                        return Err(ErrorCode::MarshallingError);
+                    }
+                    self.sub_read(op, id)
                 }
                 Err(code) => MultiResult::Error(code.code()),
-            }),
-            MultiOp::GetChildren(request) => Ok(match find(request) {
-                Ok(id) => MultiResult::GetChildren(
-                    self.state.tree.child_names(id).map(Text::from).collect(),
-                ),
-                Err(code) => MultiResult::Error(code.code()),
-            }),
-            _ => Err(ErrorCode::MarshallingError),
+            });
         }
+        Ok(results)
+    }
+
+    fn sub_read(&self, op: &MultiOp, id: NodeId) -> MultiResult {
+        let tree = &self.state.tree;
+        if matches!(op, MultiOp::GetChildren(_)) {
+            return MultiResult::GetChildren(tree.child_names(id).map(Text::from).collect());
+        }
+        MultiResult::GetData(
+            tree.data(id).map(bytes::Bytes::copy_from_slice),
+            tree.stat(id),
+        )
     }
 
     fn who_am_i(&self, out: &mut Vec<u8>) {
@@ -350,7 +365,8 @@ impl Reader<'_> {
     }
 
     fn set_persistent(&self, paths: Paths<'_>, mode: WatchMode) -> Result<(), ErrorCode> {
-        for path in all_given(paths)? {
+        // As with addWatch, a watch on null is taken and never fires.
+        for path in paths.ok_or(ErrorCode::MarshallingError)?.iter().flatten() {
             self.state
                 .watches()
                 .watch_persistently(self.conn, path, mode);

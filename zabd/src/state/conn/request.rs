@@ -29,8 +29,8 @@ pub struct ClientRequest {
 pub enum WriteBody {
     /// A request as decoded.
     Request(Request),
-    /// A multi that cannot be decoded or holds what no multi may: it fails, but takes a zxid, as in Java.
-    MalformedMulti,
+    /// A request that cannot be decoded, of the kinds (multi, createSession) that take a zxid all the same, as in Java.
+    Malformed,
 }
 
 /// What an authentication provider says of a credential.
@@ -81,16 +81,24 @@ pub(super) fn parse(header: &RequestHeader, reader: &mut Reader<'_>) -> Parsed {
             Err(_) => Parsed::Close,
         },
         OpCode::Multi => parse_multi(reader),
+        OpCode::CreateSession => match Request::read(op, reader) {
+            Ok(request) => Parsed::Write(WriteBody::Request(request)),
+            Err(_) => Parsed::Write(WriteBody::Malformed),
+        },
+        OpCode::DeleteContainer => match Request::read(op, reader) {
+            Ok(Request::DeleteContainer(request)) if request.path.is_some() => {
+                Parsed::Write(WriteBody::Request(Request::DeleteContainer(request)))
+            }
+            _ => Parsed::Fails(ErrorCode::MarshallingError),
+        },
         OpCode::Create
         | OpCode::Create2
         | OpCode::CreateContainer
         | OpCode::CreateTtl
         | OpCode::Delete
-        | OpCode::DeleteContainer
         | OpCode::SetData
         | OpCode::SetAcl
         | OpCode::Reconfig
-        | OpCode::CreateSession
         | OpCode::CloseSession => match Request::read(op, reader) {
             Ok(request) => Parsed::Write(WriteBody::Request(request)),
             Err(_) => Parsed::Fails(ErrorCode::MarshallingError),
@@ -129,13 +137,13 @@ enum SubOp {
 
 fn parse_multi(reader: &mut Reader<'_>) -> Parsed {
     let Ok(MultiOps(ops)) = MultiOps::read(reader) else {
-        return Parsed::Write(WriteBody::MalformedMulti);
+        return Parsed::Write(WriteBody::Malformed);
     };
     for op in &ops {
         match judge(op) {
-            SubOp::Fine if is_read(op) => return Parsed::Write(WriteBody::MalformedMulti),
+            SubOp::Fine if is_read(op) => return Parsed::Write(WriteBody::Malformed),
             SubOp::Fine => {}
-            SubOp::Malformed => return Parsed::Write(WriteBody::MalformedMulti),
+            SubOp::Malformed => return Parsed::Write(WriteBody::Malformed),
             SubOp::MalformedWithoutZxid => return Parsed::Fails(ErrorCode::MarshallingError),
         }
     }
@@ -166,7 +174,6 @@ fn judge(op: &MultiOp) -> SubOp {
             Some(_) if request.acl.is_none() => SubOp::MalformedWithoutZxid,
             Some(_) => path_given(request.path.is_some()),
         },
-        MultiOp::CreateTtl(request) if request.acl.is_none() => SubOp::MalformedWithoutZxid,
         MultiOp::CreateTtl(request) => path_given(request.path.is_some()),
         MultiOp::Delete(request) => path_given(request.path.is_some()),
         MultiOp::SetData(request) => path_given(request.path.is_some()),

@@ -3,7 +3,7 @@
 //! ZooKeeper: `ReferenceCountedACLCache`, `ZooKeeperServer.checkACL`, `PrepRequestProcessor.fixupACL`,
 //! `DigestAuthenticationProvider`, `IPAuthenticationProvider`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -70,6 +70,10 @@ impl AclRules {
         })
     }
 
+    fn has_scheme(&self, scheme: &str) -> bool {
+        scheme == "ip" || scheme == "digest" && self.digest || self.has_exact(scheme)
+    }
+
     fn has_exact(&self, scheme: &str) -> bool {
         self.exact_schemes.iter().any(|known| known == scheme)
     }
@@ -109,6 +113,9 @@ impl AclRules {
             } else {
                 Err(ErrorCode::InvalidAcl)
             };
+        }
+        if scheme != "world" && !self.has_scheme(scheme) {
+            return Err(ErrorCode::InvalidAcl);
         }
         let id = entry.id.id.as_deref().ok_or(ErrorCode::MarshallingError)?;
         if entry.id.is_anyone() || self.is_valid_id(scheme, id) {
@@ -154,13 +161,30 @@ fn parse_ip_pattern(pattern: &str) -> Option<(IpAddr, u32)> {
     if address.contains(':') && address.contains(['.', '%']) {
         return None;
     }
-    let address: IpAddr = address.parse().ok()?;
+    let address = if address.contains(':') {
+        address.parse().ok()?
+    } else {
+        IpAddr::V4(parse_ipv4(address)?)
+    };
     let width = if address.is_ipv4() { 32 } else { 128 };
     let bits = match bits {
         None => width,
         Some(bits) => bits.parse().ok().filter(|bits| *bits <= width)?,
     };
     Some((address, bits))
+}
+
+/// Four numbers up to 255; Java takes leading zeros, and takes them as decimal.
+fn parse_ipv4(address: &str) -> Option<Ipv4Addr> {
+    let mut parts = address.split('.');
+    let mut octets = [0; 4];
+    for octet in &mut octets {
+        let part = parts
+            .next()
+            .filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        *octet = part.parse().ok()?;
+    }
+    parts.next().is_none().then(|| Ipv4Addr::from(octets))
 }
 
 fn is_valid_ip_pattern(pattern: &str) -> bool {
@@ -328,6 +352,7 @@ mod tests {
         for good in [
             "127.0.0.1",
             "10.0.0.0/8",
+            "0127.0.0.1",
             "0.0.0.0/0",
             "1.2.3.4/32",
             "::1",

@@ -31,24 +31,23 @@ pub struct StatsTrack {
 pub struct QuotaTextError;
 
 impl StatsTrack {
-    /// Reads `key=number` pairs separated by runs of commas and semicolons.
+    /// Reads `key=number` pairs separated by runs of commas and semicolons. Keys that are not there are -1.
     ///
     /// # Errors
     /// When the text is something else.
     pub fn parse(data: &[u8]) -> Result<Self, QuotaTextError> {
         let text = std::str::from_utf8(data).map_err(|_| QuotaTextError)?;
+        // Java splits at runs of separators, which leaves an empty pair only before a leading one.
+        if text.starts_with([',', ';']) {
+            return Err(QuotaTextError);
+        }
         let mut values: BTreeMap<&str, i64> = BTreeMap::new();
         for pair in text.split([',', ';']).filter(|pair| !pair.is_empty()) {
-            // The Java writer leaves a lone `=` behind the bytes when further keys follow.
+            // What stands behind a second `=` is not looked at; the Java writer itself leaves one behind the bytes.
             let mut parts = pair.split('=');
             let key = parts.next().ok_or(QuotaTextError)?;
             let value = parts.next().ok_or(QuotaTextError)?;
-            let value = if value.is_empty() {
-                -1
-            } else {
-                value.parse().map_err(|_| QuotaTextError)?
-            };
-            values.insert(key, value);
+            values.insert(key, value.parse().map_err(|_| QuotaTextError)?);
         }
         let value = |key| values.get(key).copied().unwrap_or(-1);
         Ok(Self {
@@ -164,10 +163,17 @@ mod tests {
         let text = b"count=-1,bytes=-1=;byteHardLimit=12;countHardLimit=3";
         assert_eq!(StatsTrack::parse(text), Ok(all(-1, -1, 3, 12)));
         assert_eq!(
-            StatsTrack::parse(b"count=;;,bytes=1"),
-            Ok(all(-1, 1, -1, -1))
+            StatsTrack::parse(b"count=2;;,bytes=1,"),
+            Ok(all(2, 1, -1, -1))
         );
-        for bad in [&b"count"[..], b"count=x", b"\xff", b"count=1,nonsense"] {
+        for bad in [
+            &b"count"[..],
+            b"count=x",
+            b"\xff",
+            b"count=1,nonsense",
+            b"count=",
+            b",count=1",
+        ] {
             assert_eq!(StatsTrack::parse(bad), Err(QuotaTextError), "{bad:?}");
         }
     }
