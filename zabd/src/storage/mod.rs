@@ -1,0 +1,3 @@
+//! What survives a restart: the transaction log, the snapshot, small files.
+
+pub mod disk;
