@@ -15,6 +15,9 @@ use super::read::Reader;
 use super::request::{self, AuthOutcome, Authenticator, ClientRequest, Parsed, WriteBody};
 use crate::state::State;
 
+/// How many requests an empty queue keeps room for.
+const QUEUE_KEPT: usize = 32;
+
 /// What all connections of a server have in common.
 #[derive(Debug, Clone)]
 pub struct ConnParams {
@@ -420,13 +423,20 @@ impl ClientConn {
         Advance::Open
     }
 
-    /// Answers the oldest waiting request with `code` instead of carrying it out; used where load forbids it.
-    /// Whether there was one that may be refused like that.
-    pub fn refuse_oldest(&mut self, code: ErrorCode) -> bool {
-        let Some(front) = self.queue.front_mut() else {
+    /// Gives back memory that a burst of requests took.
+    pub fn shrink(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > QUEUE_KEPT {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// Answers the newest waiting request with `code`, in its turn, instead of carrying it out; used where load
+    /// forbids it. Whether there was one that may be refused like that.
+    pub fn refuse_newest(&mut self, code: ErrorCode) -> bool {
+        let Some(newest) = self.queue.back_mut() else {
             return false;
         };
-        let xid = match front {
+        let xid = match newest {
             Pending::Read {
                 request: Request::Ping,
                 ..
@@ -441,7 +451,7 @@ impl ClientConn {
             }
             Pending::Write { xid, .. } | Pending::Read { xid, .. } => *xid,
         };
-        *front = Pending::Known(KnownReply::new(xid, None, code));
+        *newest = Pending::Known(KnownReply::new(xid, None, code));
         true
     }
 }
