@@ -3,9 +3,11 @@
 //! Everything that decides is pure and single-threaded ([`replica`], [`state`]). Everything that touches the world
 //! decides nothing. See ARCHITECTURE.md.
 
+pub mod auth;
 pub mod cli_args;
 pub mod config;
 pub mod logging;
+pub mod net;
 pub mod replica;
 pub mod state;
 pub mod storage;
