@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use jute_codec::SessionId;
 use jute_codec::proto::ConnectResponse;
 use tracing::{error, info};
 
 use super::clock::SystemClock;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, Taken};
 use crate::net::client::Connections;
 use crate::replica::Replica;
 use crate::replica::effect::{Effect, WriteSeq};
@@ -49,6 +50,15 @@ enum Step {
     Close(ConnId),
 }
 
+/// What a batch did.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchReport {
+    /// Bytes that went to the log.
+    pub(super) logged_bytes: u64,
+    /// What the next fold would hold.
+    pub(super) fold_backlog: usize,
+}
+
 pub(super) struct Driver {
     pub(super) replica: Replica,
     pub(super) state: Arc<RwLock<State>>,
@@ -57,31 +67,46 @@ pub(super) struct Driver {
     pub(super) connections: Arc<Connections>,
     pub(super) log: LogHandle,
     pub(super) figures: Arc<DriverFigures>,
-    /// Called after each batch with the bytes that went to the log.
-    pub(super) after_batch: Box<dyn FnMut(u64) + Send>,
+    /// Called after each batch.
+    pub(super) after_batch: Box<dyn FnMut(BatchReport) + Send>,
 }
 
 impl Driver {
     /// Runs until the mailbox is stopped; what was taken until then is carried out, what is not durable then is not.
     pub(super) fn run(mut self, mut effects: Vec<Effect>) {
-        let mut inputs = Vec::new();
+        let mut taken = Taken::default();
         let mut steps = VecDeque::new();
         let mut outputs = Outputs::default();
+        let mut fold_backlog = 0;
         loop {
             let logged_bytes = self.carry_out(&mut effects, &mut steps);
-            self.apply(&mut steps, &mut outputs);
-            (self.after_batch)(logged_bytes);
+            if let Some(backlog) = self.apply(&mut steps, &mut outputs) {
+                fold_backlog = backlog;
+            }
+            (self.after_batch)(BatchReport { logged_bytes, fold_backlog });
             self.publish_figures();
-            let goes_on = self.mailbox.take(&mut inputs, self.patience());
-            if !goes_on && inputs.is_empty() {
+            self.mailbox.take(&mut taken, self.patience());
+            if taken.stopping && taken.inputs.is_empty() {
                 return;
             }
-            self.step(&mut inputs, &mut effects);
+            for question in taken.questions.drain(..) {
+                // Who asked may have run out of patience.
+                drop(question.send(self.session_buckets()));
+            }
+            self.step(&mut taken.inputs, &mut effects);
         }
     }
 
+    fn session_buckets(&self) -> Vec<(i64, Vec<SessionId>)> {
+        self.replica
+            .sessions()
+            .by_deadline()
+            .map(|(deadline_ms, sessions)| (deadline_ms, sessions.iter().copied().collect()))
+            .collect()
+    }
+
     fn patience(&self) -> Duration {
-        let ms = self.replica.deadline().saturating_sub(self.clock.monotonic_ms()).max(0);
+        let ms = self.replica.deadline().saturating_sub(self.clock.monotonic().now_ms()).max(0);
         Duration::from_millis(ms.cast_unsigned()).min(PATIENCE_MAX)
     }
 
@@ -113,7 +138,7 @@ impl Driver {
                 Effect::Write { write, zxid, payload } => {
                     last = write;
                     bytes += payload.len() as u64;
-                    records.push((zxid.0, payload));
+                    records.push((zxid, payload));
                 }
                 Effect::Commit(committed) => steps.push_back(Step::Commit(committed)),
                 Effect::Connected { conn, response } => steps.push_back(Step::Connected(conn, response)),
@@ -132,8 +157,9 @@ impl Driver {
     }
 
     /// Applies in bounded batches, with readers in between. What connections are to hear is in their outboxes before
-    /// the lock is released (`EventBeforeReveal`).
-    fn apply(&mut self, steps: &mut VecDeque<Step>, outputs: &mut Outputs) {
+    /// the lock is released (`EventBeforeReveal`). What the next fold would hold, if anything was applied.
+    fn apply(&mut self, steps: &mut VecDeque<Step>, outputs: &mut Outputs) -> Option<usize> {
+        let mut backlog = None;
         while !steps.is_empty() {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             let mut commits = 0;
@@ -151,11 +177,13 @@ impl Driver {
                 }
             }
             self.connections.deliver(outputs);
+            backlog = Some(state.fold_backlog());
             drop(state);
             outputs.clear();
             self.connections.wake();
             self.figures.committed.fetch_add(commits, Ordering::Relaxed);
         }
+        backlog
     }
 
     fn publish_figures(&self) {

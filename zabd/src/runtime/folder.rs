@@ -1,23 +1,27 @@
 //! The folder: one thread that brings the snapshot on disk up to date.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jute_codec::SessionId;
-use tracing::{debug, error, warn};
+use jute_codec::Zxid;
+use tracing::{debug, error, info};
 
-use crate::state::State;
+use super::driver::BatchReport;
+use crate::state::{FoldStart, State};
 use crate::storage::snapshot::{FoldBatch, SnapshotStore};
 
 /// How many nodes are copied under one hold of the lock: some tens of microseconds.
 const SLICE: usize = 128;
 
+/// How long after a failed write the next one is tried.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// When a fold is due.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FoldPolicy {
-    /// So many changed nodes and deletions.
+    /// So many changed nodes, deletions and sessions.
     pub(super) backlog: usize,
     /// So many bytes logged: what one batch can come to in memory.
     pub(super) logged_bytes: u64,
@@ -25,10 +29,12 @@ pub(super) struct FoldPolicy {
     pub(super) age: Duration,
 }
 
-impl Default for FoldPolicy {
-    fn default() -> Self {
-        Self { backlog: 50_000, logged_bytes: 48 << 20, age: Duration::from_secs(60) }
-    }
+/// Figures that the folder keeps for operators.
+#[derive(Debug, Default)]
+pub(super) struct FoldFigures {
+    pub(super) folds: AtomicU64,
+    pub(super) ms_total: AtomicU64,
+    pub(super) durable_zxid: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -38,30 +44,44 @@ struct Wish {
 }
 
 /// Tells the folder that there is work.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FoldSignal {
+    policy: FoldPolicy,
+    // Bytes logged since the last fold began.
+    logged_bytes: AtomicU64,
     wish: Mutex<Wish>,
     change: Condvar,
 }
 
 impl FoldSignal {
-    pub(super) fn due(&self) {
-        self.wish.lock().unwrap_or_else(PoisonError::into_inner).due = true;
-        self.change.notify_one();
+    pub(super) fn new(policy: FoldPolicy) -> Self {
+        Self { policy, logged_bytes: AtomicU64::new(0), wish: Mutex::default(), change: Condvar::new() }
+    }
+
+    /// The driver has worked.
+    pub(super) fn after_batch(&self, report: BatchReport) {
+        let logged = self.logged_bytes.fetch_add(report.logged_bytes, Ordering::Relaxed) + report.logged_bytes;
+        if report.fold_backlog >= self.policy.backlog || logged >= self.policy.logged_bytes {
+            self.wish(|wish| wish.due = true);
+        }
     }
 
     pub(super) fn stop(&self) {
-        self.wish.lock().unwrap_or_else(PoisonError::into_inner).stopping = true;
+        self.wish(|wish| wish.stopping = true);
+    }
+
+    fn wish(&self, change: impl FnOnce(&mut Wish)) {
+        change(&mut self.wish.lock().unwrap_or_else(PoisonError::into_inner));
         self.change.notify_one();
     }
 
-    /// Waits; false when stopping.
-    fn wait(&self, patience: Duration) -> bool {
+    /// Waits until a fold is due, or `patience` is over; whether to stop.
+    fn wait(&self, patience: Duration, wake: impl Fn(&Wish) -> bool) -> bool {
         let wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |wish: &mut Wish| !wish.due && !wish.stopping;
+        let idle = |wish: &mut Wish| !wake(wish) && !wish.stopping;
         let (mut wish, _) = self.change.wait_timeout_while(wish, patience, idle).unwrap_or_else(PoisonError::into_inner);
         wish.due = false;
-        !wish.stopping
+        wish.stopping
     }
 }
 
@@ -69,78 +89,97 @@ pub(super) struct Folder<S> {
     pub(super) state: Arc<RwLock<State>>,
     pub(super) store: S,
     pub(super) signal: Arc<FoldSignal>,
-    pub(super) policy: FoldPolicy,
+    pub(super) figures: Arc<FoldFigures>,
+    /// The zxid of the newest fold.
+    pub(super) folded: Zxid,
     /// Called when everything up to a zxid is in the snapshot, durably.
-    pub(super) on_durable: Box<dyn FnMut(i64) + Send>,
+    pub(super) on_durable: Box<dyn FnMut(Zxid) + Send>,
 }
 
 impl<S: SnapshotStore> Folder<S> {
     /// Folds whenever it is due, and once more at the end.
     pub(super) fn run(mut self) {
         loop {
-            let goes_on = self.signal.wait(self.policy.age);
-            let backlog = self.read(State::figures).fold_backlog;
-            if backlog > 0 && !self.fold() {
-                return;
+            let stopping = self.signal.wait(self.signal.policy.age, |wish| wish.due);
+            let last = self.state.read().unwrap_or_else(PoisonError::into_inner).last_zxid();
+            if last > self.folded {
+                self.fold();
             }
-            if !goes_on {
+            if stopping {
                 return;
             }
         }
-    }
-
-    fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// False when the snapshot takes no more: what is left then is the log, which has everything.
-    fn fold(&mut self) -> bool {
+    fn fold(&mut self) {
         let begun = Instant::now();
+        self.signal.logged_bytes.store(0, Ordering::Relaxed);
         let start = self.change(State::begin_fold);
-        let mut puts = Vec::new();
+        let zxid = start.zxid;
+        let batch = self.gather(start);
+        let rows = batch.puts.len();
+        if !self.store(&batch) {
+            return;
+        }
+        self.folded = zxid;
+        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.figures.folds.fetch_add(1, Ordering::Relaxed);
+        self.figures.ms_total.fetch_add(elapsed_ms, Ordering::Relaxed);
+        self.figures.durable_zxid.store(zxid.0, Ordering::Relaxed);
+        debug!(%zxid, rows, elapsed_ms, "snapshot brought up to date");
+        (self.on_durable)(zxid);
+    }
+
+    fn gather(&self, start: FoldStart) -> FoldBatch {
+        let mut batch = FoldBatch {
+            zxid: start.zxid.0,
+            digest: start.digest,
+            deletes: start.deleted.into_iter().map(|path| path.into_string().into_bytes()).collect(),
+            ..FoldBatch::default()
+        };
+        for (session, timeout_ms) in start.sessions {
+            match timeout_ms {
+                Some(timeout_ms) => batch.session_puts.push((session.0, timeout_ms)),
+                None => batch.session_deletes.push(session.0),
+            }
+        }
         loop {
             let slice = self.change(|state| state.fold_slice(SLICE));
-            puts.extend(slice.rows);
+            batch.puts.extend(slice.rows.into_iter().map(|(path, row)| (path.into_string().into_bytes(), row)));
             if !slice.more {
-                break;
+                return batch;
             }
-            // Let those in who waited for the lock: it is not fair by itself.
+            // Let those in who wait for the lock: it is not fair by itself.
             thread::yield_now();
         }
-        let (zxid, rows) = (start.zxid, puts.len());
-        let batch = batch(start.zxid.0, start.digest, start.deleted, puts, &start.sessions);
-        if let Err(problem) = self.store.write(batch).and_then(|()| self.store.flush()) {
-            error!(%zxid, error = %problem, "cannot write the snapshot; the log keeps everything until a restart");
-            return false;
-        }
-        match self.store.durable_zxid() {
-            Ok(Some(durable)) => (self.on_durable)(durable),
-            Ok(None) => warn!(%zxid, "the snapshot was flushed and is not there"),
-            Err(problem) => warn!(%zxid, error = %problem, "cannot read the snapshot back"),
-        }
-        debug!(%zxid, rows, elapsed_ms = begun.elapsed().as_millis(), "snapshot brought up to date");
-        true
     }
-}
 
-fn batch(
-    zxid: i64,
-    digest: u64,
-    deleted: Vec<Box<str>>,
-    puts: Vec<(Box<str>, Vec<u8>)>,
-    sessions: &BTreeMap<SessionId, Option<i32>>,
-) -> FoldBatch {
-    FoldBatch {
-        zxid,
-        digest,
-        deletes: deleted.into_iter().map(|path| path.into_string().into_bytes()).collect(),
-        puts: puts.into_iter().map(|(path, row)| (path.into_string().into_bytes(), row)).collect(),
-        session_puts: sessions.iter().filter_map(|(id, timeout_ms)| Some((id.0, (*timeout_ms)?))).collect(),
-        session_deletes: sessions.iter().filter(|(_, timeout)| timeout.is_none()).map(|(id, _)| id.0).collect(),
-        ..FoldBatch::default()
+    /// Writes a batch, however long that takes: the marks of what it holds are gone, so it must not be dropped while
+    /// later ones are written. False when the server stops first; the log has everything.
+    fn store(&mut self, batch: &FoldBatch) -> bool {
+        let mut failures = 0u64;
+        loop {
+            match self.store.write(batch).and_then(|()| self.store.flush()) {
+                Ok(()) => {
+                    if failures > 0 {
+                        info!(failures, "the snapshot can be written again");
+                    }
+                    return true;
+                }
+                Err(problem) => {
+                    failures += 1;
+                    if failures == 1 || failures.is_multiple_of(60) {
+                        error!(error = %problem, "cannot write the snapshot; the transaction log keeps everything meanwhile");
+                    }
+                    if self.signal.wait(RETRY_AFTER, |_| false) {
+                        return false;
+                    }
+                }
+            }
+        }
     }
 }

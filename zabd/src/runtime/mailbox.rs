@@ -1,22 +1,43 @@
 //! What the driver is told, by many, taken by one.
 
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jute_codec::SessionId;
+
+use crate::net::client::ReplicaHandle;
 use crate::replica::input::Input;
+use crate::state::conn::{ConnId, Submission};
+
+/// How long somebody who asks the driver waits for the answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Live sessions by the monotonic time, in milliseconds, at which they expire.
+pub(super) type SessionBuckets = Vec<(i64, Vec<SessionId>)>;
 
 #[derive(Debug, Default)]
 struct Waiting {
     inputs: Vec<Input>,
+    questions: Vec<Sender<SessionBuckets>>,
     stopping: bool,
 }
 
 /// Inputs that wait for the driver. Who puts something in never waits for the driver's work, only for another hand in
-/// the box; the driver takes all there is at once.
+/// the box; the driver takes all there is at once. What connections put in is bounded by what they may have under way.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     waiting: Mutex<Waiting>,
     arrival: Condvar,
+}
+
+/// What the driver took.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) inputs: Vec<Input>,
+    pub(super) questions: Vec<Sender<SessionBuckets>>,
+    /// No more will come.
+    pub(super) stopping: bool,
 }
 
 impl Mailbox {
@@ -42,12 +63,33 @@ impl Mailbox {
         self.arrival.notify_one();
     }
 
-    /// Swaps all that waits into `inputs`, which is empty; waits up to `patience` for something. False when stopping.
-    pub(super) fn take(&self, inputs: &mut Vec<Input>, patience: Duration) -> bool {
-        let idle = |waiting: &mut Waiting| waiting.inputs.is_empty() && !waiting.stopping;
+    /// Asks the driver for the sessions; nothing if it is busy for long or gone.
+    pub(super) fn session_buckets(&self) -> SessionBuckets {
+        let (question, answer) = channel();
+        self.lock().questions.push(question);
+        self.arrival.notify_one();
+        answer.recv_timeout(ANSWER_PATIENCE).unwrap_or_default()
+    }
+
+    /// Takes all that waits; waits up to `patience` for something. `taken` comes back with its memory.
+    pub(super) fn take(&self, taken: &mut Taken, patience: Duration) {
+        let idle = |waiting: &mut Waiting| {
+            waiting.inputs.is_empty() && waiting.questions.is_empty() && !waiting.stopping
+        };
         let (mut waiting, _) =
             self.arrival.wait_timeout_while(self.lock(), patience, idle).unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(inputs, &mut waiting.inputs);
-        !waiting.stopping
+        std::mem::swap(&mut taken.inputs, &mut waiting.inputs);
+        taken.questions.append(&mut waiting.questions);
+        taken.stopping = waiting.stopping;
+    }
+}
+
+impl ReplicaHandle for Mailbox {
+    fn submit(&self, submissions: &mut Vec<Submission>) {
+        self.put(submissions.drain(..).map(Input::Submitted));
+    }
+
+    fn disconnected(&self, conn: ConnId) {
+        self.put([Input::Disconnected { conn }]);
     }
 }

@@ -13,6 +13,7 @@ mod folder;
 mod mailbox;
 mod recover;
 mod server;
+mod settings;
 
-pub use clock::SystemClock;
-pub use server::{Server, StartError};
+pub use server::{STOP_PATIENCE, Server, StartError};
+pub use recover::RecoverError;

@@ -250,8 +250,14 @@ impl State {
             approximate_bytes: self.tree.approximate_bytes(),
             acls: self.tree.acl_count(),
             sessions: self.sessions.len(),
-            fold_backlog: self.tree.fold_backlog(),
+            fold_backlog: self.fold_backlog(),
         }
+    }
+
+    /// Changed nodes, deletions and sessions that the next fold would hold.
+    #[must_use]
+    pub fn fold_backlog(&self) -> usize {
+        self.tree.fold_backlog() + self.session_changes.len()
     }
 
     /// The armed quotas: path, limits, usage.
@@ -292,7 +298,7 @@ pub struct Figures {
     pub acls: usize,
     /// Live sessions.
     pub sessions: usize,
-    /// Changed nodes and deletions that the next fold would hold.
+    /// Changed nodes, deletions and sessions that the next fold would hold.
     pub fold_backlog: usize,
 }
 

@@ -1,0 +1,281 @@
+//! A running server: built, started, stopped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use thiserror::Error;
+use tracing::{error, info};
+
+use super::clock::SystemClock;
+use super::driver::{Driver, DriverFigures};
+use super::folder::{FoldFigures, FoldSignal, Folder};
+use super::mailbox::Mailbox;
+use super::recover::{Directories, RecoverError, Recovery, recover, refuse_java_data};
+use super::settings;
+use crate::admin::{AdminContext, FourLetterWords, Metrics, RuntimeFigures};
+use crate::auth::Providers;
+use crate::config::{ConfFigures, Config};
+use crate::net::client::{ClientContext, Connections, ListenerInfo, ServeError, ServeHandle, serve};
+use crate::net::stats::ServerStats;
+use crate::replica::Replica;
+use crate::replica::effect::WriteSeq;
+use crate::replica::input::Input;
+use crate::state::State;
+use crate::storage::log_thread::{LogFigures, LogHandle, LogThread};
+use crate::storage::retention::purge_up_to;
+use crate::storage::txn_log::LogError;
+
+/// A server that does not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directory is not there and must not be made.
+    #[error("data directory {0} does not exist, and datadir.autocreate is false")]
+    NoDataDir(PathBuf),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// Clients cannot be served.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// A thread cannot be made.
+    #[error("start a thread")]
+    Thread(#[source] io::Error),
+}
+
+/// A running server. Dropping it without [`Server::stop`] leaves the data as a crash would: nothing is lost.
+pub struct Server {
+    clients: ServeHandle,
+    mailbox: Arc<Mailbox>,
+    driver: JoinHandle<()>,
+    fold_signal: Arc<FoldSignal>,
+    folder: JoinHandle<()>,
+    log: LogThread,
+}
+
+/// What several threads of a server look at.
+#[derive(Clone)]
+struct Shared {
+    config: Arc<Config>,
+    directories: Directories,
+    clock: SystemClock,
+    state: Arc<RwLock<State>>,
+    mailbox: Arc<Mailbox>,
+    connections: Arc<Connections>,
+    driver: Arc<DriverFigures>,
+    folds: Arc<FoldFigures>,
+    startup: (u64, u64),
+}
+
+impl Server {
+    /// Recovers the data and starts serving.
+    ///
+    /// # Errors
+    /// When the data cannot be used, an address cannot be listened on, or the system gives no threads. Nothing was
+    /// changed then, short of a torn tail that was cut.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let clock = SystemClock::start();
+        if !config.data_dir_autocreate && !config.data_dir.join("zabd").is_dir() {
+            return Err(StartError::NoDataDir(config.data_dir));
+        }
+        refuse_java_data(&config.data_dir, &config.data_log_dir)?;
+        let directories = Directories::of(&config.data_dir, &config.data_log_dir);
+        let hash_seed = RealEntropy::draw();
+        let recovery = recover(&directories, settings::state(&config, hash_seed), settings::log(&config))?;
+        let startup_ms = clock.monotonic().now_ms().cast_unsigned();
+        let figures = recovery.state.figures();
+        info!(
+            zxid = %recovery.state.last_zxid(), znodes = figures.nodes, sessions = figures.sessions,
+            replayed = recovery.replayed, elapsed_ms = startup_ms, "data recovered"
+        );
+        let Recovery { state, log, store, snapshot_zxid, replayed } = recovery;
+
+        let mut effects = Vec::new();
+        let replica = Replica::standalone(settings::replica(&config), clock.now(), &state, &mut effects);
+        let shared = Shared {
+            connections: Arc::new(Connections::new(settings::net(&config).outbox_bytes_max)),
+            config: Arc::new(config),
+            directories,
+            clock,
+            state: Arc::new(RwLock::new(state)),
+            mailbox: Arc::default(),
+            driver: Arc::default(),
+            folds: Arc::default(),
+            startup: (startup_ms, replayed),
+        };
+        let index = log.index();
+        let durable = Arc::clone(&shared.mailbox);
+        let (log_handle, log) = LogThread::start(log, settings::log_thread(&shared.config), move |seq| {
+            durable.put([Input::Durable(WriteSeq(seq))]);
+        })
+        .map_err(StartError::Thread)?;
+
+        let fold_signal = Arc::new(FoldSignal::new(settings::folds(&shared.config)));
+        let (retain, purge) = (shared.config.storage.snap_retain_count, log_handle.clone());
+        let folder = Folder {
+            state: Arc::clone(&shared.state),
+            store,
+            signal: Arc::clone(&fold_signal),
+            figures: Arc::clone(&shared.folds),
+            folded: snapshot_zxid,
+            on_durable: Box::new(move |zxid| {
+                if let Some(zxid) = purge_up_to(&index.segment_bases(), Some(zxid), retain as usize) {
+                    purge.purge(zxid);
+                }
+            }),
+        };
+        let folder = spawn("zabd-folder", move || folder.run())?;
+
+        let after_batch = Arc::clone(&fold_signal);
+        let log_figures = log_handle.figures();
+        let driver = Driver {
+            replica,
+            state: Arc::clone(&shared.state),
+            clock,
+            mailbox: Arc::clone(&shared.mailbox),
+            connections: Arc::clone(&shared.connections),
+            log: log_handle,
+            figures: Arc::clone(&shared.driver),
+            after_batch: Box::new(move |report| after_batch.after_batch(report)),
+        };
+        let driver = spawn("zabd-driver", move || driver.run(effects))?;
+        let clients = shared.serve(&log_figures)?;
+        for address in clients.local_addrs() {
+            info!(%address, "serving clients");
+        }
+        Ok(Self { clients, mailbox: shared.mailbox, driver, fold_signal, folder, log })
+    }
+
+    /// The addresses that clients connect to.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        self.clients.local_addrs()
+    }
+
+    /// Closes the connections, brings the snapshot up to date and seals the log. Sessions live on, for the next start.
+    ///
+    /// # Errors
+    /// When the disk takes no more writes: what was not acknowledged is lost, nothing else.
+    pub fn stop(self) -> Result<(), LogError> {
+        self.clients.stop();
+        self.mailbox.stop();
+        join("driver", self.driver);
+        self.fold_signal.stop();
+        join("folder", self.folder);
+        self.log.stop()
+    }
+}
+
+impl Shared {
+    fn serve(&self, log: &Arc<LogFigures>) -> Result<ServeHandle, StartError> {
+        let params = Arc::new(settings::net(&self.config));
+        let stats = Arc::new(ServerStats::default());
+        let auth = Arc::new(Providers::new(settings::auth(&self.config)));
+        let four_letter = FourLetterWords::new(self.admin(Arc::clone(&stats), log));
+        let context = ClientContext {
+            state: Arc::clone(&self.state),
+            connections: Arc::clone(&self.connections),
+            replica: Arc::clone(&self.mailbox) as _,
+            auth,
+            conn_params: Arc::new(settings::conn(&self.config)),
+            params,
+            stats,
+            four_letter: Arc::new(four_letter),
+            clock: self.clock.monotonic(),
+        };
+        let threads = self.config.connections.io_threads.unwrap_or(0) as usize;
+        Ok(serve(&settings::listeners(&self.config), context, threads)?)
+    }
+
+    fn admin(&self, stats: Arc<ServerStats>, log: &Arc<LogFigures>) -> AdminContext {
+        let (mailbox, config) = (Arc::clone(&self.mailbox), Arc::clone(&self.config));
+        let (conf, dirs, runtime) = (self.clone(), self.clone(), self.clone());
+        AdminContext {
+            state: Arc::clone(&self.state),
+            connections: Arc::clone(&self.connections),
+            stats,
+            clock: self.clock.monotonic(),
+            log: Arc::clone(log),
+            metrics: Arc::new(Metrics::default()),
+            session_buckets: Arc::new(move || mailbox.session_buckets()),
+            conf: Arc::new(move |listener| conf.conf_text(listener)),
+            dir_bytes: Arc::new(move || dirs.dir_bytes()),
+            is_enabled: Arc::new(move |word| config.four_letter_whitelist.allows(word)),
+            runtime: Arc::new(move || runtime.figures()),
+        }
+    }
+
+    fn conf_text(&self, listener: &ListenerInfo) -> String {
+        let (data_dir_bytes, data_log_bytes) = self.dir_bytes();
+        self.config.conf(&ConfFigures {
+            client_port: listener.local_addr.port(),
+            data_dir: &self.directories.snapshot,
+            data_dir_bytes,
+            data_log_dir: &self.directories.log,
+            data_log_bytes,
+        })
+    }
+
+    fn dir_bytes(&self) -> (u64, u64) {
+        (bytes_below(&self.directories.snapshot), bytes_below(&self.directories.log))
+    }
+
+    fn figures(&self) -> RuntimeFigures {
+        RuntimeFigures {
+            proposed: self.driver.proposed.load(Ordering::Relaxed),
+            committed: self.driver.committed.load(Ordering::Relaxed),
+            sessions_expired: self.driver.sessions_expired.load(Ordering::Relaxed),
+            digest_mismatches: self.driver.digest_mismatches.load(Ordering::Relaxed),
+            outstanding_txns: self.driver.outstanding.load(Ordering::Relaxed),
+            sessions: self.driver.sessions.load(Ordering::Relaxed),
+            folds: self.folds.folds.load(Ordering::Relaxed),
+            fold_ms_total: self.folds.ms_total.load(Ordering::Relaxed),
+            last_fold_zxid: self.folds.durable_zxid.load(Ordering::Relaxed),
+            startup_ms: self.startup.0,
+            startup_txns: self.startup.1,
+        }
+    }
+}
+
+/// A number that nobody outside can know.
+struct RealEntropy;
+
+impl RealEntropy {
+    fn draw() -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(0u8)
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
+}
+
+fn join(name: &str, thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        error!(name, "a thread of the server panicked; please report this");
+    }
+}
+
+/// Bytes of the files below a directory; what cannot be looked at counts nothing.
+fn bytes_below(directory: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// How long a server that was told to stop may take before the process ends all the same.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(30);
