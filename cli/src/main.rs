@@ -1,2 +1,103 @@
-//! placeholder
-fn main() {}
+//! `zab`, a shell for zabd and Apache ZooKeeper: runs one command and exits.
+//!
+//! Commands, outputs and exit codes are those of ZooKeeper's `zkCli.sh`, so that scripts can call either. Three
+//! things are better left different: the session is closed at the end instead of being left to expire, all servers of
+//! a list are tried before a command fails, and dates are printed in UTC whatever the machine's time zone.
+
+mod client;
+mod commands;
+mod failure;
+mod flags;
+mod format;
+mod handle;
+mod invocation;
+mod path;
+mod shell;
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use client::{ConnectString, ConnectStringError, SessionOptions};
+use commands::VERSION_LINE;
+use failure::Failure;
+use handle::Handle;
+use invocation::{Invocation, InvocationError, Run};
+use shell::Shell;
+use thiserror::Error;
+
+/// Exit code of a command line that asks for what is not there, as the Java shell's invalid invocation.
+const EXIT_INVALID_INVOCATION: u8 = 2;
+
+/// The end of a run that did not do what it should.
+#[derive(Debug, Error)]
+enum Fatal {
+    #[error(transparent)]
+    Invocation(#[from] InvocationError),
+    #[error("Error: -server: {0}")]
+    Server(#[from] ConnectStringError),
+    #[error(transparent)]
+    Command(#[from] Failure),
+}
+
+impl Fatal {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Invocation(InvocationError::ClientConfiguration) => EXIT_INVALID_INVOCATION,
+            Self::Invocation(_) | Self::Server(_) => 1,
+            Self::Command(failure) => failure.exit_code(),
+        }
+    }
+
+    /// Whether it is only that nobody reads the output any more.
+    fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Command(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe)
+    }
+}
+
+fn main() -> ExitCode {
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    match run(&mut out, &mut err) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            if !fatal.is_broken_pipe() {
+                // If the words about a failure cannot be written, the exit code still tells.
+                writeln!(err, "{fatal}").ok();
+            }
+            ExitCode::from(fatal.exit_code())
+        }
+    }
+}
+
+fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fatal> {
+    match Invocation::parse(std::env::args().skip(1))? {
+        Invocation::Help => writeln!(out, "{}", commands::usage()).map_err(Failure::from)?,
+        Invocation::Version => writeln!(out, "{VERSION_LINE}").map_err(Failure::from)?,
+        Invocation::Run(run) => run_command(run, out, err)?,
+    }
+    Ok(())
+}
+
+fn run_command(run: Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fatal> {
+    writeln!(out, "Connecting to {}", run.server).map_err(Failure::from)?;
+    let options = SessionOptions {
+        timeout_ms: run.timeout_ms,
+        read_only_allowed: run.read_only_allowed,
+    };
+    let zk = Handle::new(ConnectString::parse(&run.server)?, options, run.credentials);
+    let mut shell = Shell::new(zk, out, err);
+    let mut result = Ok(());
+    if run.wait_for_connection {
+        result = shell.zk.wait_for_connection();
+    }
+    let result = result.and_then(|()| commands::run(&mut shell, &run.words));
+    // What was watched during the command is told even if the command failed; the command's failure goes first.
+    let told = shell.print_events();
+    if let Err(error) = shell.zk.close() {
+        shell.complain(format_args!(
+            "The session was not closed and will expire: {error}"
+        ))?;
+    }
+    result?;
+    told.map_err(Failure::from)?;
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! The command line in front of the command.
+//!
+//! ZooKeeper: `ZooKeeperMain.MyCommandOptions`.
+
+use std::fs;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+/// What to do, as the command line has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Invocation {
+    /// Print how to use this program.
+    Help,
+    /// Print which program this is.
+    Version,
+    /// Run a command.
+    Run(Run),
+}
+
+/// A command and where to run it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// The connect string as given.
+    pub(crate) server: String,
+    /// The session timeout wished for.
+    pub(crate) timeout_ms: i32,
+    /// Whether a read-only server will do.
+    pub(crate) read_only_allowed: bool,
+    /// Whether to wait for a server before the command is looked at.
+    pub(crate) wait_for_connection: bool,
+    /// Presented to the server before the command runs, in order.
+    pub(crate) credentials: Vec<Credential>,
+    /// The command and its arguments; empty if none was given.
+    pub(crate) words: Vec<String>,
+}
+
+/// A credential of some scheme.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Credential {
+    pub(crate) scheme: String,
+    pub(crate) secret: Bytes,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:***", self.scheme)
+    }
+}
+
+/// A command line that cannot be followed.
+#[derive(Debug, Error)]
+pub(crate) enum InvocationError {
+    #[error("Error: no argument found for option {0}")]
+    NoValue(&'static str),
+    #[error("Error: -timeout takes a positive number of milliseconds, not \"{0}\"")]
+    Timeout(String),
+    #[error("Error: a credential has the form scheme:secret")]
+    Credential,
+    #[error("Error: read {path}: {source}")]
+    CredentialFile {
+        path: String,
+        source: std::io::Error,
+    },
+    /// Its TLS and SASL settings would be passed over in silence otherwise.
+    #[error("Error: -client-configuration is not supported")]
+    ClientConfiguration,
+}
+
+impl Invocation {
+    /// Parses the arguments behind the program's name. Unknown options in front of the command are passed over, as
+    /// the Java shell does.
+    pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, InvocationError> {
+        let mut run = Run {
+            server: "localhost:2181".to_owned(),
+            timeout_ms: 30_000,
+            read_only_allowed: false,
+            wait_for_connection: false,
+            credentials: Vec::new(),
+            words: Vec::new(),
+        };
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            let mut value = |option| words.next().ok_or(InvocationError::NoValue(option));
+            match word.as_str() {
+                "-h" | "-help" | "--help" => return Ok(Self::Help),
+                "-version" | "--version" => return Ok(Self::Version),
+                "-server" => run.server = value("-server")?,
+                "-timeout" => {
+                    let text = value("-timeout")?;
+                    run.timeout_ms = text
+                        .parse()
+                        .ok()
+                        .filter(|ms| *ms > 0)
+                        .ok_or(InvocationError::Timeout(text))?;
+                }
+                "-r" => run.read_only_allowed = true,
+                "-waitforconnection" => run.wait_for_connection = true,
+                "-auth" => run.credentials.extend(credentials(&value("-auth")?)?),
+                "-client-configuration" => return Err(InvocationError::ClientConfiguration),
+                option if option.starts_with('-') => {}
+                _ => {
+                    run.words.push(word);
+                    run.words.extend(words);
+                    break;
+                }
+            }
+        }
+        Ok(Self::Run(run))
+    }
+}
+
+/// The credentials that a value of `-auth` stands for: itself, or with `@` in front the lines of a file, which keeps
+/// them out of the list of processes.
+fn credentials(value: &str) -> Result<Vec<Credential>, InvocationError> {
+    let Some(path) = value.strip_prefix('@') else {
+        return Ok(vec![credential(value)?]);
+    };
+    let text = fs::read_to_string(path).map_err(|source| InvocationError::CredentialFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(credential)
+        .collect()
+}
+
+fn credential(text: &str) -> Result<Credential, InvocationError> {
+    let (scheme, secret) = text.split_once(':').ok_or(InvocationError::Credential)?;
+    Ok(Credential {
+        scheme: scheme.to_owned(),
+        secret: Bytes::copy_from_slice(secret.as_bytes()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Invocation, String> {
+        Invocation::parse(line.split_whitespace().map(str::to_owned))
+            .map_err(|error| error.to_string())
+    }
+
+    fn run(line: &str) -> Run {
+        match parse(line) {
+            Ok(Invocation::Run(run)) => run,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_end_where_the_command_starts() {
+        let run = run("-server h:1/c -timeout 500 -r -odd -waitforconnection get -s -r /x");
+        assert_eq!(run.server, "h:1/c");
+        assert_eq!(run.timeout_ms, 500);
+        assert!(run.read_only_allowed && run.wait_for_connection);
+        assert_eq!(run.words, ["get", "-s", "-r", "/x"]);
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_java_shell() {
+        let run = run("ls /");
+        assert_eq!(run.server, "localhost:2181");
+        assert_eq!(run.timeout_ms, 30_000);
+        assert!(!run.read_only_allowed && !run.wait_for_connection);
+    }
+
+    #[test]
+    fn credentials_split_at_the_first_colon_and_do_not_print() {
+        let run = run("-auth digest:u:p -auth ip: whoami");
+        assert_eq!(
+            run.credentials[0],
+            Credential {
+                scheme: "digest".into(),
+                secret: Bytes::from_static(b"u:p"),
+            }
+        );
+        assert_eq!(run.credentials[1].secret, Bytes::new());
+        assert_eq!(format!("{:?}", run.credentials[0]), "digest:***");
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_refused() {
+        for (line, words) in [
+            ("-server", "Error: no argument found for option -server"),
+            (
+                "-timeout x ls",
+                "Error: -timeout takes a positive number of milliseconds, not \"x\"",
+            ),
+            (
+                "-auth secret ls",
+                "Error: a credential has the form scheme:secret",
+            ),
+            (
+                "-client-configuration f ls",
+                "Error: -client-configuration is not supported",
+            ),
+        ] {
+            assert_eq!(parse(line), Err(words.to_owned()));
+        }
+    }
+}
