@@ -76,9 +76,7 @@ pub(crate) fn run_script(name: &str) {
         .unwrap_or_else(|error| panic!("{name}: {error:#}"));
     let mut failures = String::new();
     for (case, (expected, actual)) in script.cases.iter().zip(played) {
-        if env::var_os("ZABD_DIFF_SHOW").is_some() {
-            print_answers(case, &actual);
-        }
+        show(case, &actual);
         let verdict = compare(case, expected, actual, servers[1]);
         println!("{name}: {}: {}", verdict.word(), case.name);
         if let Verdict::Differs(report) = verdict {
@@ -95,7 +93,11 @@ pub(crate) fn run_script(name: &str) {
     );
 }
 
-fn print_answers(case: &Case, played: &Played) {
+/// Prints what the second server answered, if that is wanted.
+pub(crate) fn show(case: &Case, played: &Played) {
+    if env::var_os("ZABD_DIFF_SHOW").is_none() {
+        return;
+    }
     println!("\ncase {}", case.name);
     if let Some(Ok(answers)) = played {
         for (step, answer) in case.steps.iter().zip(answers) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use zabd_tests::servers::{Implementation, Setup};
 
 use crate::compare::{
-    Verdict, compare, contestants, first_difference, play_both, reference_is_here,
+    Verdict, compare, contestants, first_difference, play_both, reference_is_here, show,
 };
 use crate::script::{Case, parse_step};
 
@@ -74,12 +74,13 @@ fn random_histories() {
         usize::try_from(steps).expect("a number of steps fits")
     });
     for seed in seeds {
+        let profile = Profile::of(seed);
         let history = history(seed, steps);
-        let Some(difference) = difference(&history) else {
+        let Some(difference) = difference(profile, &history) else {
             println!("random: same: seed {seed}, {steps} steps");
             continue;
         };
-        let short = shrink(difference);
+        let short = shrink(profile, difference);
         panic!(
             "seed {seed}: the servers differ; the shortest history found is\n\ncase random {seed}\n{}\n\n{}\n\
              repeat the whole with: ZABD_DIFF_SEED={seed} ZABD_DIFF_STEPS={steps} \
@@ -90,6 +91,35 @@ fn random_histories() {
     }
 }
 
+/// What a history is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    /// Everything but quotas.
+    Pipelines,
+    /// Quotas, enforced. Java counts what is applied, so nothing is pipelined here.
+    Quotas,
+}
+
+impl Profile {
+    /// Every third history is about quotas.
+    fn of(seed: u64) -> Self {
+        if seed.is_multiple_of(3) {
+            Self::Quotas
+        } else {
+            Self::Pipelines
+        }
+    }
+
+    fn setup(self) -> Setup {
+        // Long ticks: no session ends by itself.
+        let setup = Setup::default().key("tickTime", "10000");
+        match self {
+            Self::Pipelines => setup,
+            Self::Quotas => setup.property("zookeeper.enforceQuota", "true"),
+        }
+    }
+}
+
 struct Difference {
     /// The history up to the first step that differs.
     lines: Vec<String>,
@@ -97,7 +127,7 @@ struct Difference {
 }
 
 /// Plays a history on two fresh servers.
-fn difference(lines: &[String]) -> Option<Difference> {
+fn difference(profile: Profile, lines: &[String]) -> Option<Difference> {
     let case = Case {
         name: "random".into(),
         zabd_only: false,
@@ -106,12 +136,12 @@ fn difference(lines: &[String]) -> Option<Difference> {
             .map(|line| parse_step(line).expect("a well-formed step was made"))
             .collect(),
     };
-    // Long ticks: no session ends by itself.
-    let setup = Setup::default().key("tickTime", "10000");
+    let setup = profile.setup();
     let servers: [Implementation; 2] = contestants();
     let mut played =
         play_both(&setup, std::slice::from_ref(&case), servers).expect("both servers run");
     let (expected, actual) = played.pop().expect("one case was played");
+    show(&case, &actual);
     let first = match (&expected, &actual) {
         (Some(Ok(expected)), Some(Ok(actual))) => first_difference(expected, actual)?,
         _ => lines.len() - 1,
@@ -126,9 +156,9 @@ fn difference(lines: &[String]) -> Option<Difference> {
 }
 
 /// Leaves out steps as long as a difference remains.
-fn shrink(found: Difference) -> Difference {
+fn shrink(profile: Profile, found: Difference) -> Difference {
     let began = Instant::now();
-    let Some(mut best) = difference(&found.lines) else {
+    let Some(mut best) = difference(profile, &found.lines) else {
         return Difference {
             report: format!(
                 "(it did not show again, so it depends on timing)\n{}",
@@ -143,7 +173,7 @@ fn shrink(found: Difference) -> Difference {
         while at < best.lines.len() && began.elapsed() < SHRINKING {
             let mut shorter = best.lines.clone();
             shorter.drain(at..(at + size).min(shorter.len()));
-            match difference(&shorter) {
+            match difference(profile, &shorter) {
                 Some(found) if !shorter.is_empty() => best = found,
                 _ => at += size,
             }
@@ -187,15 +217,59 @@ fn history(seed: u64, steps: usize) -> Vec<String> {
     }
     lines.push("a create /r \"\" open 0".into());
     lines.push("b create /r/a one open 0".into());
+    let profile = Profile::of(seed);
     while lines.len() < steps {
-        step(&mut random, &mut lines);
+        if profile == Profile::Quotas && random.one_in(4) {
+            let conn = random.pick(&CONNECTIONS);
+            lines.push(format!("{conn} {}", quota_operation(&mut random)));
+        } else {
+            step(&mut random, profile, &mut lines);
+        }
     }
     lines
 }
 
-fn step(random: &mut Random, lines: &mut Vec<String>) {
+/// Quotas on three nodes, one of them below another.
+fn quota_operation(random: &mut Random) -> String {
+    let node = random.pick(&["/r", "/r/a", "/s"]);
+    let text = format!(
+        "count={},bytes={}=;byteHardLimit={};countHardLimit={}",
+        limit(random, 4),
+        limit(random, 9),
+        limit(random, 500),
+        limit(random, 6),
+    );
+    let (limits, stats) = (
+        format!("/zookeeper/quota{node}/zookeeper_limits"),
+        format!("/zookeeper/quota{node}/zookeeper_stats"),
+    );
+    match random.below(12) {
+        0..=1 => format!("create /zookeeper/quota{node} \"\" open 0"),
+        2..=3 => format!("create {limits} {text} open 0"),
+        4 => format!("setData {limits} {text} -1"),
+        5..=6 => format!("create {stats} count=0,bytes=0 open 0"),
+        7 => format!(
+            "delete {} -1",
+            if random.one_in(2) { limits } else { stats }
+        ),
+        8 => format!("getChildren2 /zookeeper/quota{node} 1"),
+        _ => format!("getData {stats} 1"),
+    }
+}
+
+fn limit(random: &mut Random, most: usize) -> i64 {
+    if random.one_in(2) {
+        return -1;
+    }
+    i64::try_from(random.below(most)).expect("small")
+}
+
+fn step(random: &mut Random, profile: Profile, lines: &mut Vec<String>) {
     let conn = random.pick(&CONNECTIONS);
     match random.below(100) {
+        0..=69 if profile == Profile::Quotas => {
+            lines.push(format!("{conn} {}", operation(random)));
+        }
         0..=54 => lines.push(format!("{conn} {}", operation(random))),
         55..=69 => {
             for _ in 0..=random.below(5) {
@@ -299,8 +373,8 @@ fn operation(random: &mut Random) -> String {
 
 fn single(random: &mut Random) -> String {
     match random.below(16) {
-        0..=4 => create(random),
-        5..=6 => format!("delete {} {}", path(random), version(random)),
+        0..=5 => create(random),
+        6 => format!("delete {} {}", path(random), version(random)),
         7..=9 => format!(
             "setData {} {} {}",
             path(random),
