@@ -13,6 +13,9 @@ import subprocess
 INTEROP = pathlib.Path(__file__).resolve().parent.parent
 REPOSITORY = INTEROP.parent.parent
 
+# Maven's goal that copies jars, by its full name: the same version everywhere.
+COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+
 
 class Missing(Exception):
     """A tool this machine does not have; the suite is skipped with this reason."""

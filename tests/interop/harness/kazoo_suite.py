@@ -110,7 +110,7 @@ def read_junit(path, report):
     """Adds the results in a JUnit file to the report."""
     for case in xml.etree.ElementTree.parse(path).getroot().iter("testcase"):
         name = f"{case.get('classname')}.{case.get('name')}".removeprefix("kazoo.tests.")
-        outcome = next((child for child in case if child.tag in ("failure", "error", "skipped")), None)
+        outcome = next((part for part in case if part.tag in ("failure", "error", "skipped")), None)
         if outcome is None:
             report.passes(name)
         elif outcome.tag == "skipped":

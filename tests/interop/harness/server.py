@@ -41,7 +41,7 @@ class ServerFailed(Exception):
 
 
 def free_port():
-    """A loopback port free at this moment, below the ephemeral range so that clients do not take it."""
+    """A loopback port free at this moment, below the range from which clients get theirs."""
     for _ in range(200):
         port = 20000 + int.from_bytes(os.urandom(2), "big") % 12000
         with socket.socket() as probe:
@@ -61,7 +61,7 @@ def apache_jars():
     def build(directory):
         mvn = cache.tool("mvn")
         cache.run(
-            [mvn, "-q", "-B", "-f", pom, "dependency:copy-dependencies",
+            [mvn, "-q", "-B", "-f", pom, cache.COPY_DEPENDENCIES,
              f"-DoutputDirectory={directory}"],
         )
 
@@ -197,7 +197,7 @@ class Server:
             raise ServerFailed(f"server had exited with {code} by itself")
 
     def close(self, keep):
-        """Ends the server whatever its state; removes the directory unless it is to be looked at."""
+        """Ends the server whatever its state, and removes its directory unless it is to be kept."""
         with self._lock:
             if self.process is not None:
                 self.process.kill()

@@ -21,8 +21,10 @@ def prepare():
 
 def command(server):
     """The shell, connected to the server."""
-    return [cache.tool("java"), "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-Duser.timezone=UTC",
-            "-cp", f"{apache_jars()}/*", "org.apache.zookeeper.ZooKeeperMain", "-server", server.address]
+    return [
+        cache.tool("java"), "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-Duser.timezone=UTC",
+        "-cp", f"{apache_jars()}/*", "org.apache.zookeeper.ZooKeeperMain", "-server", server.address,
+    ]
 
 
 def parse(text):
@@ -73,7 +75,8 @@ def run(server, report):
     answers, events, done = converse(server, commands)
     output = done.stdout.splitlines()
     if len(answers) != len(commands):
-        report.fails("session", f"{len(commands)} commands, {len(answers)} answers, exit code {done.returncode}")
+        report.fails("session", f"{len(commands)} commands, {len(answers)} answers, "
+                                f"exit code {done.returncode}")
         return output
     if os.environ.get("REWRITE") == "1":
         lines = list(header)
