@@ -634,7 +634,10 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "less than bound, which is a usize")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "less than bound, which is a usize"
+    )]
     fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound.max(1) as u64) as usize
     }

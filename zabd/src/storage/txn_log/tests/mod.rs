@@ -1,6 +1,9 @@
 //! The log on a simulated disk.
 
 mod basics;
+mod crashes;
+mod damage;
+mod failures;
 
 use std::path::{Path, PathBuf};
 
