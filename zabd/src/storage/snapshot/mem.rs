@@ -1,75 +1,230 @@
-//! A snapshot in memory, for the simulator: what was not flushed is gone after a crash.
+//! A snapshot in memory, for the simulator: the same promises, and folds that a crash can take back.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FoldBatch, SnapshotError, SnapshotMeta, SnapshotStore};
+use bytes::Bytes;
+use jute_codec::{SessionId, Zxid};
 
-#[derive(Debug, Clone, Default)]
-struct Image {
-    meta: Option<SnapshotMeta>,
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
-    sessions: BTreeMap<i64, i32>,
+use super::{FoldBatch, RowVisitor, SnapshotError, SnapshotMeta, SnapshotStore};
+
+/// A snapshot store in memory; clones share it, as successive boots of a machine share a disk.
+#[derive(Clone, Debug, Default)]
+pub struct MemStore {
+    inner: Arc<Mutex<Inner>>,
 }
 
-/// A snapshot in memory.
-#[derive(Debug, Clone, Default)]
-pub struct MemStore {
-    written: Image,
-    flushed: Image,
+#[derive(Debug, Default)]
+struct Inner {
+    durable: Image,
+    /// As the folds not yet durable leave it.
+    current: Image,
+    pending: Vec<FoldBatch>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Image {
+    meta: Option<SnapshotMeta>,
+    rows: BTreeMap<Bytes, Bytes>,
+    /// Keyed by the unsigned id, for the order that the durable store has.
+    sessions: BTreeMap<u64, i32>,
+    extras: BTreeMap<String, Bytes>,
 }
 
 impl MemStore {
-    /// An empty one.
+    /// An empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Loses what was not flushed.
-    pub fn crash(&mut self) {
-        self.written = self.flushed.clone();
+    /// Loses power: of the folds since the last flush the first `kept` survive (the store may have made
+    /// some durable by itself), the others are gone.
+    pub fn crash(&self, kept: usize) {
+        let mut inner = self.lock();
+        let pending = std::mem::take(&mut inner.pending);
+        for batch in pending.into_iter().take(kept) {
+            inner.durable.apply(batch);
+        }
+        inner.current = inner.durable.clone();
+    }
+
+    /// How many folds a crash can take back.
+    #[must_use]
+    pub fn pending_folds(&self) -> usize {
+        self.lock().pending.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SnapshotStore for MemStore {
-    fn write(&mut self, batch: &FoldBatch) -> Result<(), SnapshotError> {
-        let image = &mut self.written;
-        for path in &batch.deletes {
-            image.rows.remove(path);
-        }
-        image.rows.extend(batch.puts.iter().cloned());
-        for session in &batch.session_deletes {
-            image.sessions.remove(session);
-        }
-        image.sessions.extend(batch.session_puts.iter().copied());
-        image.meta = Some(SnapshotMeta { zxid: batch.zxid, digest: batch.digest });
+    fn write(&mut self, batch: FoldBatch) -> Result<(), SnapshotError> {
+        let mut inner = self.lock();
+        inner.current.apply(batch.clone());
+        inner.pending.push(batch);
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), SnapshotError> {
-        self.flushed = self.written.clone();
+        let mut inner = self.lock();
+        for batch in std::mem::take(&mut inner.pending) {
+            inner.durable.apply(batch);
+        }
         Ok(())
     }
 
-    fn durable(&self) -> Result<Option<SnapshotMeta>, SnapshotError> {
-        Ok(self.flushed.meta)
+    fn durable_zxid(&self) -> Result<Option<Zxid>, SnapshotError> {
+        Ok(self.lock().durable.meta.map(|meta| meta.zxid))
     }
 
     fn meta(&self) -> Result<Option<SnapshotMeta>, SnapshotError> {
-        Ok(self.written.meta)
+        Ok(self.lock().current.meta)
     }
 
-    fn scan<E: From<SnapshotError>>(
-        &self,
-        mut row: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-        mut session: impl FnMut(i64, i32),
-    ) -> Result<(), E> {
-        for (path, image) in &self.written.rows {
-            row(path, image)?;
-        }
-        for (id, timeout_ms) in &self.written.sessions {
-            session(*id, *timeout_ms);
+    fn extra(&self, name: &str) -> Result<Option<Bytes>, SnapshotError> {
+        Ok(self.lock().current.extras.get(name).cloned())
+    }
+
+    fn scan_rows(&self, visit: &mut RowVisitor<'_>) -> Result<(), SnapshotError> {
+        for (path, row) in &self.lock().current.rows {
+            if visit(path, row).is_break() {
+                break;
+            }
         }
         Ok(())
+    }
+
+    fn scan_sessions(&self, visit: &mut dyn FnMut(SessionId, i32)) -> Result<(), SnapshotError> {
+        for (id, timeout_ms) in &self.lock().current.sessions {
+            visit(SessionId(id.cast_signed()), *timeout_ms);
+        }
+        Ok(())
+    }
+}
+
+impl Image {
+    fn apply(&mut self, batch: FoldBatch) {
+        self.meta = Some(SnapshotMeta {
+            zxid: batch.zxid,
+            digest: batch.digest,
+        });
+        for path in &batch.deletes {
+            self.rows.remove(path);
+        }
+        self.rows.extend(batch.puts);
+        for id in batch.session_deletes {
+            self.sessions.remove(&id.0.cast_unsigned());
+        }
+        self.sessions.extend(
+            batch
+                .session_puts
+                .into_iter()
+                .map(|(id, timeout_ms)| (id.0.cast_unsigned(), timeout_ms)),
+        );
+        self.extras.extend(batch.extras);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+
+    /// A fold that leaves the store in a state that tells which folds are in it.
+    pub(in super::super) fn fold(n: i64) -> FoldBatch {
+        let path = |n: i64| Bytes::from(format!("/node-{n}"));
+        FoldBatch {
+            zxid: Zxid(n),
+            digest: n.cast_unsigned() * 3,
+            deletes: vec![path(n - 2)],
+            puts: vec![
+                (path(n), format!("row {n}").into()),
+                ("/counter".into(), n.to_string().into()),
+            ],
+            session_deletes: vec![SessionId(n - 1)],
+            session_puts: vec![(SessionId(n), 4000), (SessionId(-n), 9000)],
+            extras: vec![("acls".into(), n.to_string().into())],
+        }
+    }
+
+    /// Checks that a store holds folds 1 to `n`, whole.
+    pub(in super::super) fn assert_holds(store: &dyn SnapshotStore, n: i64) {
+        let meta = (n > 0).then(|| SnapshotMeta {
+            zxid: Zxid(n),
+            digest: n.cast_unsigned() * 3,
+        });
+        assert_eq!(store.meta().unwrap(), meta);
+        let mut rows = Vec::new();
+        store
+            .scan_rows(&mut |path, row| {
+                rows.push((
+                    String::from_utf8(path.to_vec()).unwrap(),
+                    String::from_utf8(row.to_vec()).unwrap(),
+                ));
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        let mut expected: Vec<_> = (1.max(n - 1)..=n)
+            .map(|n| (format!("/node-{n}"), format!("row {n}")))
+            .collect();
+        expected.extend((n > 0).then(|| ("/counter".to_owned(), n.to_string())));
+        expected.sort();
+        assert_eq!(rows, expected);
+        let mut sessions = Vec::new();
+        store
+            .scan_sessions(&mut |id, timeout_ms| sessions.push((id.0, timeout_ms)))
+            .unwrap();
+        let mut expected: Vec<_> = (1..=n)
+            .map(|n| (-n, 9000))
+            .chain((n > 0).then_some((n, 4000)))
+            .collect();
+        expected.sort_by_key(|(id, _)| id.cast_unsigned());
+        assert_eq!(sessions, expected);
+        assert_eq!(
+            store.extra("acls").unwrap(),
+            (n > 0).then(|| n.to_string().into())
+        );
+        assert_eq!(store.extra("none").unwrap(), None);
+    }
+
+    #[test]
+    fn a_crash_takes_back_a_suffix_of_the_folds() {
+        for kept in 0..=3 {
+            let mut store = MemStore::new();
+            assert_holds(&store, 0);
+            for n in 1..=2 {
+                store.write(fold(n)).unwrap();
+            }
+            store.flush().unwrap();
+            for n in 3..=5 {
+                store.write(fold(n)).unwrap();
+            }
+            assert_holds(&store, 5);
+            assert_eq!(store.durable_zxid().unwrap(), Some(Zxid(2)));
+            store.crash(kept);
+            assert_holds(&store, 2 + i64::try_from(kept).unwrap());
+            assert_eq!(
+                store.durable_zxid().unwrap(),
+                store.meta().unwrap().map(|meta| meta.zxid)
+            );
+        }
+    }
+
+    #[test]
+    fn a_scan_stops_when_told() {
+        let mut store = MemStore::new();
+        store.write(fold(5)).unwrap();
+        let mut seen = 0;
+        store
+            .scan_rows(&mut |_, _| {
+                seen += 1;
+                ControlFlow::Break(())
+            })
+            .unwrap();
+        assert_eq!(seen, 1);
     }
 }

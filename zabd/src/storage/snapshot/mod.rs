@@ -1,117 +1,140 @@
-//! The snapshot: rows, sessions and a zxid, changed by whole batches.
+//! The snapshot: every znode and session as of one exact zxid, kept up to date by folding in what changed.
 //!
-//! A store holds the tree as of one exact zxid. A [`FoldBatch`] takes it to a later one, wholly or not at all, in memory
-//! at first; [`SnapshotStore::flush`] makes what was written durable. After a crash the store is as of some batch that
-//! was flushed, and never between two. What a row holds is not known here.
+//! A fold is one atomic [`FoldBatch`]: rows put and deleted, sessions, and the zxid and digest at which
+//! the result stands. Folds become durable in order, at the latest with [`SnapshotStore::flush`]; after a
+//! crash the store is as of some fold, whole, never between two. The log may be purged up to
+//! [`SnapshotStore::durable_zxid`] and no further.
+//!
+//! Rows are opaque: the key is the znode's path, so that a scan meets parents before their children.
 
 mod mem;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 
+use std::io;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use thiserror::Error;
+use bytes::Bytes;
+use jute_codec::{SessionId, Zxid};
 
 pub use mem::MemStore;
 #[cfg(feature = "rocksdb")]
 pub use rocks::RocksStore;
 
-/// What takes a snapshot from one zxid to a later one. Deletions come before puts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What changed since the last fold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FoldBatch {
-    /// The transaction as of which the snapshot is exact afterwards.
-    pub zxid: i64,
+    /// The last transaction whose effects are in the store after this fold.
+    pub zxid: Zxid,
+    /// The digest of the tree at `zxid`.
+    pub digest: u64,
+    /// Paths of znodes that are gone. A path is not also put.
+    pub deletes: Vec<Bytes>,
+    /// Paths and rows of znodes that are new or changed.
+    pub puts: Vec<(Bytes, Bytes)>,
+    /// Sessions that are gone.
+    pub session_deletes: Vec<SessionId>,
+    /// Sessions that are new or changed, with their timeout in milliseconds.
+    pub session_puts: Vec<(SessionId, i32)>,
+    /// Further values, by name, that stand for the whole tree.
+    pub extras: Vec<(String, Bytes)>,
+}
+
+/// As of when the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    /// The last transaction in it.
+    pub zxid: Zxid,
     /// The digest of the tree then.
     pub digest: u64,
-    /// Paths of rows to delete; they need not exist.
-    pub deletes: Vec<Vec<u8>>,
-    /// Rows to put: path and image.
-    pub puts: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Sessions to put: id and timeout in milliseconds.
-    pub session_puts: Vec<(i64, i32)>,
-    /// Sessions to delete.
-    pub session_deletes: Vec<i64>,
 }
 
-/// Which point in history a snapshot is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SnapshotMeta {
-    /// The transaction.
-    pub zxid: i64,
-    /// The digest of the tree.
-    pub digest: u64,
-}
+/// Is shown the path and the row of a znode, and says whether to go on.
+pub type RowVisitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
-/// A snapshot that cannot be read or written.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum SnapshotError {
-    /// The database below says no.
-    #[error("snapshot {path}: {problem}")]
-    Database {
-        /// Its directory.
-        path: PathBuf,
-        /// Its words.
-        problem: String,
-    },
-    /// What is stored is not what was written.
-    #[error(
-        "snapshot {path} is damaged: {problem}. Keep a copy; if the transaction log still reaches back to the beginning, \
-         removing the snapshot directory lets the server rebuild it from the log"
-    )]
-    Damaged {
-        /// Its directory.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// Another version of zabd wrote it.
-    #[error("snapshot {path} has format {found}; this zabd reads {expected}")]
-    Version {
-        /// Its directory.
-        path: PathBuf,
-        /// The format found.
-        found: u32,
-        /// The format that is read here.
-        expected: u32,
-    },
-}
-
-/// A place for a snapshot.
+/// Keeps a snapshot. Used by one thread at a time.
 pub trait SnapshotStore: Send + 'static {
-    /// Takes a batch, wholly or not at all.
+    /// Folds a batch in, atomically. Not durable before [`SnapshotStore::flush`].
     ///
     /// # Errors
-    /// The store's; it is then as before.
-    fn write(&mut self, batch: &FoldBatch) -> Result<(), SnapshotError>;
+    /// The disk's; the store is then as before.
+    fn write(&mut self, batch: FoldBatch) -> Result<(), SnapshotError>;
 
-    /// Makes everything written durable.
+    /// Makes every fold so far durable.
     ///
     /// # Errors
-    /// The store's.
+    /// The disk's; the folds may be tried again.
     fn flush(&mut self) -> Result<(), SnapshotError>;
 
-    /// The point in history that a crash would leave; `None` for an empty store.
+    /// The zxid of the last fold that survives a power cut; `None` if there is none.
     ///
     /// # Errors
-    /// The store's.
-    fn durable(&self) -> Result<Option<SnapshotMeta>, SnapshotError>;
+    /// Damage; the disk's.
+    fn durable_zxid(&self) -> Result<Option<Zxid>, SnapshotError>;
 
-    /// The point in history of what is written, durable or not; `None` for an empty store.
+    /// As of when the rows are; `None` for a store without any fold.
     ///
     /// # Errors
-    /// The store's.
+    /// Damage; the disk's.
     fn meta(&self) -> Result<Option<SnapshotMeta>, SnapshotError>;
 
-    /// Calls `row` with path and image of every row, in the order of the paths' bytes, and `session` with every session.
+    /// A value put by [`FoldBatch::extras`].
     ///
     /// # Errors
-    /// The store's, or the first error of `row`.
-    fn scan<E: From<SnapshotError>>(
-        &self,
-        row: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-        session: impl FnMut(i64, i32),
-    ) -> Result<(), E>
-    where
-        Self: Sized;
+    /// Damage; the disk's.
+    fn extra(&self, name: &str) -> Result<Option<Bytes>, SnapshotError>;
+
+    /// Visits each row, ascending by path in byte order, until told to stop.
+    ///
+    /// # Errors
+    /// Damage; the disk's. Rows visited before are sound, but not all there are.
+    fn scan_rows(&self, visit: &mut RowVisitor<'_>) -> Result<(), SnapshotError>;
+
+    /// Visits each session with its timeout in milliseconds, in ascending order of the unsigned id.
+    ///
+    /// # Errors
+    /// As [`SnapshotStore::scan_rows`].
+    fn scan_sessions(&self, visit: &mut dyn FnMut(SessionId, i32)) -> Result<(), SnapshotError>;
 }
+
+/// Why the snapshot cannot be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// What is on the disk is not what was written, or a part of it is missing.
+    #[error("snapshot {} is damaged: {detail}. {REPAIR}", dir.display())]
+    Damaged {
+        /// The snapshot's directory.
+        dir: PathBuf,
+        /// What RocksDB says, with the file.
+        detail: String,
+    },
+
+    /// Written by another version of the program.
+    #[error("snapshot {} has format version {found}; this program reads version {supported}. Use the program \
+             that wrote it", dir.display())]
+    Version {
+        /// The snapshot's directory.
+        dir: PathBuf,
+        /// The version found.
+        found: u32,
+        /// The version this program reads.
+        supported: u32,
+    },
+
+    /// The disk, or RocksDB on its behalf, refused.
+    #[error("{action} snapshot {}", dir.display())]
+    Io {
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The snapshot's directory.
+        dir: PathBuf,
+        /// Why it did not work.
+        source: io::Error,
+    },
+}
+
+const REPAIR: &str = "Restore the directory from a copy; or move it away, which is enough if the transaction log \
+                      still begins with the first transaction; or, if this server belongs to an ensemble that has a \
+                      quorum without it, move all its zabd directories away and let it synchronise from the others";

@@ -1,203 +1,538 @@
-//! A snapshot in RocksDB.
+//! The snapshot in RocksDB, which is never on the path of a commit or a read.
 //!
-//! One column family each for rows, sessions and the meta row. RocksDB's own log is off: the transaction log has
-//! everything. A fold is one `WriteBatch`; families are flushed together (atomic flush), so that what a crash leaves is
-//! the state after some whole batch, and the meta row says which.
+//! Three column families: `znodes` (path → row), `sessions` (id, big-endian → timeout, little-endian) and
+//! `meta` (`version`, `state`, and further values under `x/`). RocksDB's own log is off, since the
+//! transaction log is the log; what makes several families agree after a crash is `atomic_flush`. A flush
+//! of one family alone would undo that, so there is none.
+//!
+//! What is durable is read back rather than remembered: `ReadTier::Persisted` looks past the memtables.
 
+use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use jute_codec::{SessionId, Zxid};
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, FlushOptions, IteratorMode,
-    Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    ErrorKind, FlushOptions, LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
 };
 
-use super::{FoldBatch, SnapshotError, SnapshotMeta, SnapshotStore};
+use super::{FoldBatch, RowVisitor, SnapshotError, SnapshotMeta, SnapshotStore};
 
-const ROWS: &str = "znodes";
-const SESSIONS: &str = "sessions";
-const META: &str = "meta";
-
-/// The format of keys and values; see docs/file-formats.md.
-const FORMAT: u32 = 1;
-const META_KEY: &[u8] = b"snapshot";
-const META_BYTES: usize = 4 + 8 + 8;
-
-/// Memory for changes that are not yet flushed, in bytes; a fold that is larger is taken all the same.
-const WRITE_BUFFER: usize = 32 << 20;
-const BLOCK_CACHE: usize = 8 << 20;
-/// What a scan reads ahead, in bytes: a restart reads everything once.
-const READAHEAD: usize = 2 << 20;
-
-/// A snapshot in a RocksDB database.
-#[derive(Debug)]
+/// A snapshot store in a directory of its own.
 pub struct RocksStore {
     db: DB,
-    path: PathBuf,
-    // What the last successful flush of all families, or opening, made sure of.
-    durable: Option<SnapshotMeta>,
+    dir: PathBuf,
 }
 
 impl RocksStore {
-    /// Opens the database in `path`, making it if there is none.
+    /// Opens the store, or makes an empty one if `dir` holds none. What is lost or broken is an error,
+    /// never an empty store.
     ///
     /// # Errors
-    /// When it is damaged, of another format, or the disk fails.
-    pub fn open(path: &Path) -> Result<Self, SnapshotError> {
-        let descriptors = [ROWS, SESSIONS, META].map(|name| ColumnFamilyDescriptor::new(name, family_options()));
-        let db = DB::open_cf_descriptors(&database_options(), path, descriptors).map_err(|problem| {
-            let (path, problem) = (path.to_owned(), problem.into_string());
-            if problem.contains("Corruption") || problem.contains("No such file") {
-                SnapshotError::Damaged { path, problem }
-            } else {
-                SnapshotError::Database { path, problem }
+    /// Damage, another format version, another process that has it open, the disk's.
+    pub fn open(dir: &Path) -> Result<Self, SnapshotError> {
+        let failed = |error: rocksdb::Error| failure("open", dir, &error);
+        let mut options = db_options();
+        match what_is_there(dir).map_err(|source| io_error("open", dir, source))? {
+            Found::Nothing => options.create_if_missing(true),
+            Found::Database => {}
+            Found::Remains => {
+                let detail = format!(
+                    "{} is missing, but there are tables",
+                    dir.join(CURRENT).display()
+                );
+                return Err(SnapshotError::Damaged {
+                    dir: dir.to_owned(),
+                    detail,
+                });
             }
-        })?;
-        let mut store = Self { db, path: path.to_owned(), durable: None };
-        // What can be read right after opening came from files: there is no log to replay into memory.
-        store.durable = store.meta()?;
-        if store.durable.is_none() && store.db.iterator_cf(store.family(ROWS)?, IteratorMode::Start).next().is_some() {
-            return Err(store.damaged("there are rows, but no meta row"));
         }
+        if is_unfinished(&options, dir) {
+            options.create_missing_column_families(true);
+        }
+        let families = [(ZNODES, 16 << 20), (SESSIONS, 1 << 20), (META, 1 << 20)];
+        let families = families.map(|(name, memtable_bytes)| {
+            ColumnFamilyDescriptor::new(name, family_options(memtable_bytes))
+        });
+        let db = DB::open_cf_descriptors(&options, dir, families).map_err(failed)?;
+        let mut store = Self {
+            db,
+            dir: dir.to_owned(),
+        };
+        store.check_version()?;
         Ok(store)
     }
 
-    fn family(&self, name: &str) -> Result<&ColumnFamily, SnapshotError> {
-        self.db.cf_handle(name).ok_or_else(|| self.damaged(format!("column family {name} is missing")))
+    /// Bytes of the tables on disk, roughly.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        let of = |name| {
+            let family = self.db.cf_handle(name)?;
+            self.db
+                .property_int_value_cf(family, "rocksdb.total-sst-files-size")
+                .ok()
+                .flatten()
+        };
+        [ZNODES, SESSIONS, META].into_iter().filter_map(of).sum()
     }
 
-    fn damaged(&self, problem: impl Into<String>) -> SnapshotError {
-        SnapshotError::Damaged { path: self.path.clone(), problem: problem.into() }
-    }
-
-    fn problem(&self, problem: rocksdb::Error) -> SnapshotError {
-        if problem.kind() == rocksdb::ErrorKind::Corruption {
-            return self.damaged(problem.into_string());
+    fn check_version(&mut self) -> Result<(), SnapshotError> {
+        match self.meta_value(VERSION_KEY, ReadTier::All)? {
+            Some(bytes) => match bytes.as_slice().try_into().map(u32::from_le_bytes) {
+                Ok(VERSION) => Ok(()),
+                Ok(found) => Err(SnapshotError::Version {
+                    dir: self.dir.clone(),
+                    found,
+                    supported: VERSION,
+                }),
+                Err(_) => Err(self.damaged("its version is not four bytes long")),
+            },
+            None => {
+                let mut rows = 0;
+                self.scan_rows(&mut |_, _| {
+                    rows += 1;
+                    ControlFlow::Break(())
+                })?;
+                if rows > 0 || self.meta()?.is_some() {
+                    return Err(self.damaged("it has rows but no version"));
+                }
+                self.db
+                    .put_cf_opt(
+                        self.family(META)?,
+                        VERSION_KEY,
+                        VERSION.to_le_bytes(),
+                        &unlogged(),
+                    )
+                    .map_err(|error| failure("write", &self.dir, &error))?;
+                self.flush()
+            }
         }
-        SnapshotError::Database { path: self.path.clone(), problem: problem.into_string() }
     }
 
-    fn scan_family(
-        &self,
-        name: &str,
-    ) -> Result<impl Iterator<Item = Result<(Box<[u8]>, Box<[u8]>), rocksdb::Error>> + '_, SnapshotError> {
+    fn meta_value(&self, key: &[u8], tier: ReadTier) -> Result<Option<Vec<u8>>, SnapshotError> {
         let mut options = ReadOptions::default();
-        options.set_readahead_size(READAHEAD);
+        options.set_read_tier(tier);
+        self.db
+            .get_cf_opt(self.family(META)?, key, &options)
+            .map_err(|error| failure("read", &self.dir, &error))
+    }
+
+    fn state(&self, tier: ReadTier) -> Result<Option<SnapshotMeta>, SnapshotError> {
+        let Some(bytes) = self.meta_value(STATE_KEY, tier)? else {
+            return Ok(None);
+        };
+        let (Some(zxid), Some(digest), 16) = (bytes.first_chunk(), bytes.last_chunk(), bytes.len())
+        else {
+            return Err(self.damaged("its state is not sixteen bytes long"));
+        };
+        Ok(Some(SnapshotMeta {
+            zxid: Zxid(i64::from_le_bytes(*zxid)),
+            digest: u64::from_le_bytes(*digest),
+        }))
+    }
+
+    fn scan(&self, family: &'static str, visit: &mut TryVisitor<'_>) -> Result<(), SnapshotError> {
+        let mut options = ReadOptions::default();
+        // The scan of a restart reads each block once; keeping them would only push others out.
         options.fill_cache(false);
-        options.set_verify_checksums(true);
-        Ok(self.db.iterator_cf_opt(self.family(name)?, options, IteratorMode::Start))
+        options.set_readahead_size(2 << 20);
+        let mut rows = self.db.raw_iterator_cf_opt(self.family(family)?, options);
+        rows.seek_to_first();
+        while let (Some(key), Some(value)) = (rows.key(), rows.value()) {
+            if visit(key, value)?.is_break() {
+                return Ok(());
+            }
+            rows.next();
+        }
+        // An iterator ends at a damaged block as it does at the end; only its status tells which.
+        rows.status()
+            .map_err(|error| failure("read", &self.dir, &error))
+    }
+
+    fn family(&self, name: &'static str) -> Result<&ColumnFamily, SnapshotError> {
+        self.db
+            .cf_handle(name)
+            .ok_or_else(|| self.damaged(&format!("it has no column family {name}")))
+    }
+
+    fn damaged(&self, detail: &str) -> SnapshotError {
+        SnapshotError::Damaged {
+            dir: self.dir.clone(),
+            detail: detail.to_owned(),
+        }
     }
 }
 
 impl SnapshotStore for RocksStore {
-    fn write(&mut self, batch: &FoldBatch) -> Result<(), SnapshotError> {
-        let (rows, sessions, meta) = (self.family(ROWS)?, self.family(SESSIONS)?, self.family(META)?);
-        let mut changes = WriteBatch::default();
+    fn write(&mut self, batch: FoldBatch) -> Result<(), SnapshotError> {
+        let (znodes, sessions, meta) = (
+            self.family(ZNODES)?,
+            self.family(SESSIONS)?,
+            self.family(META)?,
+        );
+        let mut writes = WriteBatch::default();
         for path in &batch.deletes {
-            changes.delete_cf(rows, path);
+            writes.delete_cf(znodes, path);
         }
         for (path, row) in &batch.puts {
-            changes.put_cf(rows, path, row);
+            writes.put_cf(znodes, path, row);
         }
-        for session in &batch.session_deletes {
-            changes.delete_cf(sessions, session.to_be_bytes());
+        for id in &batch.session_deletes {
+            writes.delete_cf(sessions, id.0.to_be_bytes());
         }
-        for (session, timeout_ms) in &batch.session_puts {
-            changes.put_cf(sessions, session.to_be_bytes(), timeout_ms.to_be_bytes());
+        for (id, timeout_ms) in &batch.session_puts {
+            writes.put_cf(sessions, id.0.to_be_bytes(), timeout_ms.to_le_bytes());
         }
-        let value = encode_meta(SnapshotMeta { zxid: batch.zxid, digest: batch.digest });
-        changes.put_cf(meta, META_KEY, value);
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        self.db.write_opt(&changes, &options).map_err(|problem| self.problem(problem))
+        for (name, value) in &batch.extras {
+            writes.put_cf(meta, extra_key(name), value);
+        }
+        let mut state = [0; 16];
+        state[..8].copy_from_slice(&batch.zxid.0.to_le_bytes());
+        state[8..].copy_from_slice(&batch.digest.to_le_bytes());
+        writes.put_cf(meta, STATE_KEY, state);
+        self.db
+            .write_opt(writes, &unlogged())
+            .map_err(|error| failure("write", &self.dir, &error))
     }
 
     fn flush(&mut self) -> Result<(), SnapshotError> {
-        // A flush of some of the families only would break their atomicity.
-        let families = [self.family(ROWS)?, self.family(SESSIONS)?, self.family(META)?];
         let mut options = FlushOptions::default();
         options.set_wait(true);
-        self.db.flush_cfs_opt(&families, &options).map_err(|problem| self.problem(problem))?;
-        self.durable = self.meta()?;
-        Ok(())
+        let families = [
+            self.family(ZNODES)?,
+            self.family(SESSIONS)?,
+            self.family(META)?,
+        ];
+        self.db
+            .flush_cfs_opt(&families, &options)
+            .map_err(|error| failure("flush", &self.dir, &error))
     }
 
-    fn durable(&self) -> Result<Option<SnapshotMeta>, SnapshotError> {
-        Ok(self.durable)
+    fn durable_zxid(&self) -> Result<Option<Zxid>, SnapshotError> {
+        Ok(self.state(ReadTier::Persisted)?.map(|meta| meta.zxid))
     }
 
     fn meta(&self) -> Result<Option<SnapshotMeta>, SnapshotError> {
-        let value = self.db.get_cf(self.family(META)?, META_KEY).map_err(|problem| self.problem(problem))?;
-        value.map(|value| self.decode_meta(&value)).transpose()
+        self.state(ReadTier::All)
     }
 
-    fn scan<E: From<SnapshotError>>(
-        &self,
-        mut row: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
-        mut session: impl FnMut(i64, i32),
-    ) -> Result<(), E> {
-        for entry in self.scan_family(ROWS)? {
-            let (path, image) = entry.map_err(|problem| self.problem(problem))?;
-            row(&path, &image)?;
-        }
-        for entry in self.scan_family(SESSIONS)? {
-            let (id, timeout_ms) = entry.map_err(|problem| self.problem(problem))?;
-            let (Ok(id), Ok(timeout_ms)) = (id[..].try_into(), timeout_ms[..].try_into()) else {
-                return Err(self.damaged("a session's entry has the wrong length").into());
+    fn extra(&self, name: &str) -> Result<Option<Bytes>, SnapshotError> {
+        Ok(self
+            .meta_value(&extra_key(name), ReadTier::All)?
+            .map(Bytes::from))
+    }
+
+    fn scan_rows(&self, visit: &mut RowVisitor<'_>) -> Result<(), SnapshotError> {
+        self.scan(ZNODES, &mut |path, row| Ok(visit(path, row)))
+    }
+
+    fn scan_sessions(&self, visit: &mut dyn FnMut(SessionId, i32)) -> Result<(), SnapshotError> {
+        self.scan(SESSIONS, &mut |id, timeout_ms| {
+            let (Ok(id), Ok(timeout_ms)) = (id.try_into(), timeout_ms.try_into()) else {
+                return Err(self.damaged("a session's row has the wrong length"));
             };
-            session(i64::from_be_bytes(id), i32::from_be_bytes(timeout_ms));
-        }
-        Ok(())
+            visit(
+                SessionId(i64::from_be_bytes(id)),
+                i32::from_le_bytes(timeout_ms),
+            );
+            Ok(ControlFlow::Continue(()))
+        })
     }
 }
 
-impl RocksStore {
-    fn decode_meta(&self, value: &[u8]) -> Result<SnapshotMeta, SnapshotError> {
-        let format = value.first_chunk().map(|format| u32::from_be_bytes(*format));
-        match (format, <&[u8; META_BYTES]>::try_from(value)) {
-            (Some(FORMAT), Ok(value)) => {
-                let word = |at: usize| {
-                    u64::from_be_bytes(value[at..at + 8].try_into().expect("the length was just checked"))
-                };
-                Ok(SnapshotMeta { zxid: word(4).cast_signed(), digest: word(12) })
-            }
-            (Some(found), _) if found != FORMAT => {
-                Err(SnapshotError::Version { path: self.path.clone(), found, expected: FORMAT })
-            }
-            _ => Err(self.damaged("the meta row has the wrong length")),
+type TryVisitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, SnapshotError> + 'a;
+
+/// What a directory holds.
+enum Found {
+    /// No database, or one whose making was cut short before anything was in it.
+    Nothing,
+    Database,
+    /// Tables, but not the file that says which of them count.
+    Remains,
+}
+
+fn what_is_there(dir: &Path) -> io::Result<Found> {
+    let mut found = Found::Nothing;
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        if name == CURRENT {
+            return Ok(Found::Database);
         }
+        if Path::new(&name)
+            .extension()
+            .is_some_and(|extension| extension == "sst")
+        {
+            found = Found::Remains;
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the database was made but not yet its families: a crash between the two.
+fn is_unfinished(options: &Options, dir: &Path) -> bool {
+    match DB::list_cf(options, dir) {
+        Ok(families) => families == ["default"],
+        // Nothing there yet; or damage, which opening reports better.
+        Err(_) => !dir.join(CURRENT).exists(),
     }
 }
 
-fn encode_meta(meta: SnapshotMeta) -> [u8; META_BYTES] {
-    let mut value = [0; META_BYTES];
-    value[..4].copy_from_slice(&FORMAT.to_be_bytes());
-    value[4..12].copy_from_slice(&meta.zxid.to_be_bytes());
-    value[12..].copy_from_slice(&meta.digest.to_be_bytes());
-    value
-}
-
-fn database_options() -> Options {
+fn db_options() -> Options {
     let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
     options.set_atomic_flush(true);
     options.set_paranoid_checks(true);
     options.set_max_background_jobs(2);
-    options.set_max_open_files(256);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(1 << 20);
-    options.set_db_write_buffer_size(4 * WRITE_BUFFER);
+    options.set_log_level(LogLevel::Warn);
+    options.set_max_log_file_size(4 << 20);
+    options.set_keep_log_file_num(3);
+    options.set_stats_dump_period_sec(0);
     options
 }
 
-fn family_options() -> Options {
+fn family_options(memtable_bytes: usize) -> Options {
     let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
+    blocks.set_block_cache(&Cache::new_lru_cache(4 << 20));
     blocks.set_block_size(16 << 10);
+    blocks.set_format_version(5);
     let mut options = Options::default();
-    options.set_block_based_table_factory(&blocks);
-    options.set_compression_type(DBCompressionType::Lz4);
-    options.set_write_buffer_size(WRITE_BUFFER);
+    options.set_write_buffer_size(memtable_bytes);
     options.set_max_write_buffer_number(3);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_block_based_table_factory(&blocks);
     options
+}
+
+fn unlogged() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options
+}
+
+fn extra_key(name: &str) -> Vec<u8> {
+    [EXTRA_PREFIX, name.as_bytes()].concat()
+}
+
+fn failure(action: &'static str, dir: &Path, error: &rocksdb::Error) -> SnapshotError {
+    let detail = error.to_string();
+    // A missing table comes as an IO error.
+    if error.kind() == ErrorKind::Corruption || detail.contains("No such file") {
+        return SnapshotError::Damaged {
+            dir: dir.to_owned(),
+            detail,
+        };
+    }
+    io_error(action, dir, io::Error::other(detail))
+}
+
+fn io_error(action: &'static str, dir: &Path, source: io::Error) -> SnapshotError {
+    SnapshotError::Io {
+        action,
+        dir: dir.to_owned(),
+        source,
+    }
+}
+
+const CURRENT: &str = "CURRENT";
+const ZNODES: &str = "znodes";
+const SESSIONS: &str = "sessions";
+const META: &str = "meta";
+const VERSION_KEY: &[u8] = b"version";
+const STATE_KEY: &[u8] = b"state";
+const EXTRA_PREFIX: &[u8] = b"x/";
+const VERSION: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use super::super::mem::tests::{assert_holds, fold};
+    use super::*;
+    use crate::storage::disk::TestDir;
+
+    fn tables(dir: &Path) -> Vec<PathBuf> {
+        let paths = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "sst"))
+            .collect()
+    }
+
+    fn filled(dir: &Path) {
+        let mut store = RocksStore::open(dir).unwrap();
+        for n in 1..=5 {
+            store.write(fold(n)).unwrap();
+        }
+        store.flush().unwrap();
+    }
+
+    fn open_and_scan(dir: &Path) -> Result<(), SnapshotError> {
+        let store = RocksStore::open(dir)?;
+        store.meta()?;
+        store.scan_rows(&mut |_, _| ControlFlow::Continue(()))?;
+        store.scan_sessions(&mut |_, _| {})
+    }
+
+    #[test]
+    fn folds_are_there_at_once_and_durable_after_a_flush() {
+        let dir = TestDir::new("rocks");
+        let mut store = RocksStore::open(dir.path()).unwrap();
+        assert_holds(&store, 0);
+        assert_eq!(store.durable_zxid().unwrap(), None);
+        for n in 1..=3 {
+            store.write(fold(n)).unwrap();
+            assert_holds(&store, n);
+        }
+        assert_eq!(store.durable_zxid().unwrap(), None, "only in memory yet");
+        store.flush().unwrap();
+        assert_eq!(store.durable_zxid().unwrap(), Some(Zxid(3)));
+        store.write(fold(4)).unwrap();
+        assert_eq!(store.meta().unwrap().unwrap().zxid, Zxid(4));
+        assert_eq!(store.durable_zxid().unwrap(), Some(Zxid(3)));
+        drop(store);
+        // Closing does not flush: the fold was not asked to be durable, and the log still has it.
+        let store = RocksStore::open(dir.path()).unwrap();
+        let n = store.durable_zxid().unwrap().unwrap().0;
+        assert!(n == 3 || n == 4);
+        assert_holds(&store, n);
+    }
+
+    /// The child of `a_killed_writer_leaves_a_whole_prefix`: folds until it is killed.
+    #[test]
+    fn killed_writer() {
+        let Ok(dir) = std::env::var("ZABD_TEST_ROCKS_DIR") else {
+            return;
+        };
+        let mut store = RocksStore::open(Path::new(&dir)).unwrap();
+        let mut n = store.meta().unwrap().map_or(0, |meta| meta.zxid.0);
+        loop {
+            n += 1;
+            store.write(fold(n)).unwrap();
+            if n % 7 == 0 {
+                store.flush().unwrap();
+                fs::write(Path::new(&dir).with_extension("acked"), n.to_string()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_killed_writer_leaves_a_whole_prefix() {
+        let dir = TestDir::new("rocks-kill");
+        let store_dir = dir.path().join("store");
+        for round in 0..6 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "storage::snapshot::rocks::tests::killed_writer",
+                    "--nocapture",
+                ])
+                .env("ZABD_TEST_ROCKS_DIR", &store_dir)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(150 + round * 67));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let acked = fs::read_to_string(store_dir.with_extension("acked")).unwrap_or_default();
+            let acked: i64 = acked.parse().unwrap_or(0);
+            let store = RocksStore::open(&store_dir).unwrap();
+            let n = store.meta().unwrap().map_or(0, |meta| meta.zxid.0);
+            assert!(n >= acked, "fold {acked} was flushed, {n} is there");
+            assert_holds(&store, n);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_damage_that_names_the_file() {
+        let dir = TestDir::new("rocks-flip");
+        filled(dir.path());
+        open_and_scan(dir.path()).unwrap();
+        let mut noticed = 0;
+        for table in tables(dir.path()) {
+            let pristine = fs::read(&table).unwrap();
+            let mut bytes = pristine.clone();
+            // Within the first data block.
+            bytes[10] ^= 4;
+            fs::write(&table, &bytes).unwrap();
+            let error = open_and_scan(dir.path()).unwrap_err();
+            let name = table.file_name().unwrap().to_str().unwrap();
+            assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
+            assert!(
+                error.to_string().contains(name) && error.to_string().contains("Restore"),
+                "{error}"
+            );
+            fs::write(&table, &pristine).unwrap();
+            noticed += 1;
+        }
+        assert!(noticed >= 3);
+        open_and_scan(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn missing_files_are_damage_and_never_an_empty_store() {
+        let dir = TestDir::new("rocks-missing");
+        filled(dir.path());
+        let mut victims = tables(dir.path());
+        victims.push(dir.path().join(CURRENT));
+        for victim in victims {
+            let aside = dir.path().join("aside");
+            fs::rename(&victim, &aside).unwrap();
+            let error = open_and_scan(dir.path()).unwrap_err();
+            assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
+            let name = victim.file_name().unwrap().to_str().unwrap();
+            assert!(error.to_string().contains(name), "{error}");
+            fs::rename(&aside, &victim).unwrap();
+        }
+        open_and_scan(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let dir = TestDir::new("rocks-version");
+        let mut store = RocksStore::open(dir.path()).unwrap();
+        store
+            .db
+            .put_cf_opt(
+                store.family(META).unwrap(),
+                VERSION_KEY,
+                9u32.to_le_bytes(),
+                &unlogged(),
+            )
+            .unwrap();
+        store.flush().unwrap();
+        drop(store);
+        assert!(matches!(
+            RocksStore::open(dir.path()),
+            Err(SnapshotError::Version { found: 9, .. })
+        ));
+    }
+
+    #[test]
+    fn two_openers_do_not_share_it() {
+        let dir = TestDir::new("rocks-two");
+        let _store = RocksStore::open(dir.path()).unwrap();
+        assert!(matches!(
+            RocksStore::open(dir.path()),
+            Err(SnapshotError::Io { .. })
+        ));
+    }
+
+    #[test]
+    fn a_creation_cut_short_is_finished() {
+        let dir = TestDir::new("rocks-half");
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        drop(DB::open(&options, dir.path()).unwrap());
+        let mut store = RocksStore::open(dir.path()).unwrap();
+        store.write(fold(1)).unwrap();
+        assert_holds(&store, 1);
+    }
 }
