@@ -36,7 +36,8 @@ use conn::reply::{self, Origin};
 use live::Live;
 pub use output::{Output, Outputs};
 use tree::acl::AclRules;
-use tree::{FoldSlice, RowError, Tree, TreeLoader};
+pub use tree::{FoldSlice, RowError};
+use tree::{Tree, TreeLoader};
 use watch::WatchTable;
 
 /// What a state is built with; the same for as long as it lives.
