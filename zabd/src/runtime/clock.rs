@@ -15,7 +15,9 @@ impl SystemClock {
     /// Begins at zero.
     #[must_use]
     pub fn start() -> Self {
-        Self { monotonic: MonotonicClock::start() }
+        Self {
+            monotonic: MonotonicClock::start(),
+        }
     }
 
     /// The monotonic clock alone.
@@ -28,7 +30,9 @@ impl SystemClock {
     #[must_use]
     pub fn now(&self) -> Clock {
         // A clock before 1970 is a clock that was never set.
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Clock {
             monotonic_ms: self.monotonic.now_ms(),
             wall_ms: i64::try_from(wall.as_millis()).unwrap_or(i64::MAX),

@@ -17,7 +17,7 @@ use crate::replica::effect::{Effect, WriteSeq};
 use crate::replica::input::Input;
 use crate::state::conn::ConnId;
 use crate::state::{Committed, Outputs, State};
-use crate::storage::log_thread::{LogBatch, LogHandle};
+use crate::storage::log_thread::{self, DurableWrite, LogHandle};
 
 /// How many transactions are applied in one go: readers wait for one batch at the most.
 const APPLY_AT_ONCE: usize = 128;
@@ -83,7 +83,10 @@ impl Driver {
             if let Some(backlog) = self.apply(&mut steps, &mut outputs) {
                 fold_backlog = backlog;
             }
-            (self.after_batch)(BatchReport { logged_bytes, fold_backlog });
+            (self.after_batch)(BatchReport {
+                logged_bytes,
+                fold_backlog,
+            });
             self.publish_figures();
             self.mailbox.take(&mut taken, self.patience());
             if taken.stopping && taken.inputs.is_empty() {
@@ -106,7 +109,11 @@ impl Driver {
     }
 
     fn patience(&self) -> Duration {
-        let ms = self.replica.deadline().saturating_sub(self.clock.monotonic().now_ms()).max(0);
+        let ms = self
+            .replica
+            .deadline()
+            .saturating_sub(self.clock.monotonic().now_ms())
+            .max(0);
         Duration::from_millis(ms.cast_unsigned()).min(PATIENCE_MAX)
     }
 
@@ -122,7 +129,8 @@ impl Driver {
         // Reads never come by here: ask the connections of sessions that look silent when they were last heard of.
         for (session, conn) in self.replica.about_to_expire(clock) {
             if let Some(at_ms) = conn.and_then(|conn| self.connections.last_heard_ms(conn)) {
-                self.replica.step(clock, Input::Touched { session, at_ms }, &state, effects);
+                self.replica
+                    .step(clock, Input::Touched { session, at_ms }, &state, effects);
             }
         }
         self.replica.step(clock, Input::Wakeup, &state, effects);
@@ -135,23 +143,37 @@ impl Driver {
         let mut bytes = 0;
         for effect in effects.drain(..) {
             match effect {
-                Effect::Write { write, zxid, payload } => {
+                Effect::Write {
+                    write,
+                    zxid,
+                    payload,
+                } => {
                     last = write;
                     bytes += payload.len() as u64;
                     records.push((zxid, payload));
                 }
                 Effect::Commit(committed) => steps.push_back(Step::Commit(committed)),
-                Effect::Connected { conn, response } => steps.push_back(Step::Connected(conn, response)),
+                Effect::Connected { conn, response } => {
+                    steps.push_back(Step::Connected(conn, response))
+                }
                 Effect::CloseConn { conn } => steps.push_back(Step::Close(conn)),
                 Effect::Expired { session } => {
-                    self.figures.sessions_expired.fetch_add(1, Ordering::Relaxed);
+                    self.figures
+                        .sessions_expired
+                        .fetch_add(1, Ordering::Relaxed);
                     info!(%session, "session expired");
                 }
             }
         }
         if !records.is_empty() {
-            self.figures.proposed.fetch_add(records.len() as u64, Ordering::Relaxed);
-            self.log.submit(LogBatch { seq: last.0, records });
+            self.figures
+                .proposed
+                .fetch_add(records.len() as u64, Ordering::Relaxed);
+            let seq = log_thread::WriteSeq(last.0);
+            if let Err(problem) = self.log.submit(seq, DurableWrite::Append(records)) {
+                // Nothing is acknowledged from here on; the log thread has said why.
+                error!(error = %problem, "a write was not taken by the log");
+            }
         }
         bytes
     }
@@ -168,7 +190,9 @@ impl Driver {
                     Step::Commit(committed) => {
                         commits += 1;
                         if let Err(mismatch) = state.apply(&committed, outputs) {
-                            self.figures.digest_mismatches.fetch_add(1, Ordering::Relaxed);
+                            self.figures
+                                .digest_mismatches
+                                .fetch_add(1, Ordering::Relaxed);
                             error!(%mismatch, "the tree is not what was predicted; please report this");
                         }
                     }
@@ -187,7 +211,9 @@ impl Driver {
     }
 
     fn publish_figures(&self) {
-        self.figures.outstanding.store(self.replica.outstanding() as u64, Ordering::Relaxed);
+        self.figures
+            .outstanding
+            .store(self.replica.outstanding() as u64, Ordering::Relaxed);
         let sessions = i64::try_from(self.replica.sessions().len()).unwrap_or(i64::MAX);
         self.figures.sessions.store(sessions, Ordering::Relaxed);
     }

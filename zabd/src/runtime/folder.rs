@@ -1,10 +1,12 @@
 //! The folder: one thread that brings the snapshot on disk up to date.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use jute_codec::Zxid;
 use tracing::{debug, error, info};
 
@@ -55,12 +57,20 @@ pub(super) struct FoldSignal {
 
 impl FoldSignal {
     pub(super) fn new(policy: FoldPolicy) -> Self {
-        Self { policy, logged_bytes: AtomicU64::new(0), wish: Mutex::default(), change: Condvar::new() }
+        Self {
+            policy,
+            logged_bytes: AtomicU64::new(0),
+            wish: Mutex::default(),
+            change: Condvar::new(),
+        }
     }
 
     /// The driver has worked.
     pub(super) fn after_batch(&self, report: BatchReport) {
-        let logged = self.logged_bytes.fetch_add(report.logged_bytes, Ordering::Relaxed) + report.logged_bytes;
+        let logged = self
+            .logged_bytes
+            .fetch_add(report.logged_bytes, Ordering::Relaxed)
+            + report.logged_bytes;
         if report.fold_backlog >= self.policy.backlog || logged >= self.policy.logged_bytes {
             self.wish(|wish| wish.due = true);
         }
@@ -79,7 +89,10 @@ impl FoldSignal {
     fn wait(&self, patience: Duration, wake: impl Fn(&Wish) -> bool) -> bool {
         let wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |wish: &mut Wish| !wake(wish) && !wish.stopping;
-        let (mut wish, _) = self.change.wait_timeout_while(wish, patience, idle).unwrap_or_else(PoisonError::into_inner);
+        let (mut wish, _) = self
+            .change
+            .wait_timeout_while(wish, patience, idle)
+            .unwrap_or_else(PoisonError::into_inner);
         wish.due = false;
         wish.stopping
     }
@@ -101,7 +114,11 @@ impl<S: SnapshotStore> Folder<S> {
     pub(super) fn run(mut self) {
         loop {
             let stopping = self.signal.wait(self.signal.policy.age, |wish| wish.due);
-            let last = self.state.read().unwrap_or_else(PoisonError::into_inner).last_zxid();
+            let last = self
+                .state
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .last_zxid();
             if last > self.folded {
                 self.fold();
             }
@@ -128,7 +145,9 @@ impl<S: SnapshotStore> Folder<S> {
         self.folded = zxid;
         let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.figures.folds.fetch_add(1, Ordering::Relaxed);
-        self.figures.ms_total.fetch_add(elapsed_ms, Ordering::Relaxed);
+        self.figures
+            .ms_total
+            .fetch_add(elapsed_ms, Ordering::Relaxed);
         self.figures.durable_zxid.store(zxid.0, Ordering::Relaxed);
         debug!(%zxid, rows, elapsed_ms, "snapshot brought up to date");
         (self.on_durable)(zxid);
@@ -136,26 +155,39 @@ impl<S: SnapshotStore> Folder<S> {
 
     fn gather(&self, start: FoldStart) -> FoldBatch {
         let mut batch = FoldBatch {
-            zxid: start.zxid.0,
+            zxid: start.zxid,
             digest: start.digest,
-            deletes: start.deleted.into_iter().map(|path| path.into_string().into_bytes()).collect(),
             ..FoldBatch::default()
         };
         for (session, timeout_ms) in start.sessions {
             match timeout_ms {
-                Some(timeout_ms) => batch.session_puts.push((session.0, timeout_ms)),
-                None => batch.session_deletes.push(session.0),
+                Some(timeout_ms) => batch.session_puts.push((session, timeout_ms)),
+                None => batch.session_deletes.push(session),
             }
         }
         loop {
             let slice = self.change(|state| state.fold_slice(SLICE));
-            batch.puts.extend(slice.rows.into_iter().map(|(path, row)| (path.into_string().into_bytes(), row)));
+            batch.puts.extend(
+                slice
+                    .rows
+                    .into_iter()
+                    .map(|(path, row)| (bytes_of(path), Bytes::from(row))),
+            );
             if !slice.more {
-                return batch;
+                break;
             }
             // Let those in who wait for the lock: it is not fair by itself.
             thread::yield_now();
         }
+        // A node that went and came again is put.
+        let put: BTreeSet<&[u8]> = batch.puts.iter().map(|(path, _)| &path[..]).collect();
+        let gone = start
+            .deleted
+            .into_iter()
+            .map(bytes_of)
+            .filter(|path| !put.contains(&path[..]));
+        batch.deletes = gone.collect();
+        batch
     }
 
     /// Writes a batch, however long that takes: the marks of what it holds are gone, so it must not be dropped while
@@ -163,7 +195,11 @@ impl<S: SnapshotStore> Folder<S> {
     fn store(&mut self, batch: &FoldBatch) -> bool {
         let mut failures = 0u64;
         loop {
-            match self.store.write(batch).and_then(|()| self.store.flush()) {
+            match self
+                .store
+                .write(batch.clone())
+                .and_then(|()| self.store.flush())
+            {
                 Ok(()) => {
                     if failures > 0 {
                         info!(failures, "the snapshot can be written again");
@@ -182,4 +218,8 @@ impl<S: SnapshotStore> Folder<S> {
             }
         }
     }
+}
+
+fn bytes_of(path: Box<str>) -> Bytes {
+    Bytes::from(path.into_string())
 }

@@ -76,8 +76,10 @@ impl Mailbox {
         let idle = |waiting: &mut Waiting| {
             waiting.inputs.is_empty() && waiting.questions.is_empty() && !waiting.stopping
         };
-        let (mut waiting, _) =
-            self.arrival.wait_timeout_while(self.lock(), patience, idle).unwrap_or_else(PoisonError::into_inner);
+        let (mut waiting, _) = self
+            .arrival
+            .wait_timeout_while(self.lock(), patience, idle)
+            .unwrap_or_else(PoisonError::into_inner);
         std::mem::swap(&mut taken.inputs, &mut waiting.inputs);
         taken.questions.append(&mut waiting.questions);
         taken.stopping = waiting.stopping;

@@ -15,5 +15,5 @@ mod recover;
 mod server;
 mod settings;
 
-pub use server::{STOP_PATIENCE, Server, StartError};
 pub use recover::RecoverError;
+pub use server::{STOP_PATIENCE, Server, StartError};

@@ -15,18 +15,22 @@ use super::clock::SystemClock;
 use super::driver::{Driver, DriverFigures};
 use super::folder::{FoldFigures, FoldSignal, Folder};
 use super::mailbox::Mailbox;
-use super::recover::{Directories, RecoverError, Recovery, recover, refuse_java_data};
+use super::recover::{RecoverError, Recovery, recover, refuse_java_data};
 use super::settings;
 use crate::admin::{AdminContext, FourLetterWords, Metrics, RuntimeFigures};
 use crate::auth::Providers;
 use crate::config::{ConfFigures, Config};
-use crate::net::client::{ClientContext, Connections, ListenerInfo, ServeError, ServeHandle, serve};
+use crate::net::client::{
+    ClientContext, Connections, ListenerInfo, ServeError, ServeHandle, serve,
+};
 use crate::net::stats::ServerStats;
 use crate::replica::Replica;
 use crate::replica::effect::WriteSeq;
 use crate::replica::input::Input;
 use crate::state::State;
-use crate::storage::log_thread::{LogFigures, LogHandle, LogThread};
+use crate::storage::disk::{Disk as _, RealDisk, RealLock};
+use crate::storage::log_thread::{FsyncStats, LogEvent, LogThread};
+use crate::storage::recovery::{Layout, Storage};
 use crate::storage::retention::purge_up_to;
 use crate::storage::txn_log::LogError;
 
@@ -56,13 +60,15 @@ pub struct Server {
     fold_signal: Arc<FoldSignal>,
     folder: JoinHandle<()>,
     log: LogThread,
+    // Keeps other processes out of the data for as long as threads may write it.
+    _lock: RealLock,
 }
 
 /// What several threads of a server look at.
 #[derive(Clone)]
 struct Shared {
     config: Arc<Config>,
-    directories: Directories,
+    layout: Layout,
     clock: SystemClock,
     state: Arc<RwLock<State>>,
     mailbox: Arc<Mailbox>,
@@ -84,23 +90,41 @@ impl Server {
             return Err(StartError::NoDataDir(config.data_dir));
         }
         refuse_java_data(&config.data_dir, &config.data_log_dir)?;
-        let directories = Directories::of(&config.data_dir, &config.data_log_dir);
-        let hash_seed = RealEntropy::draw();
-        let recovery = recover(&directories, settings::state(&config, hash_seed), settings::log(&config))?;
+        let recovery = recover(
+            &settings::storage(&config),
+            settings::state(&config, RealDisk.entropy()),
+        )?;
         let startup_ms = clock.monotonic().now_ms().cast_unsigned();
         let figures = recovery.state.figures();
         info!(
             zxid = %recovery.state.last_zxid(), znodes = figures.nodes, sessions = figures.sessions,
             replayed = recovery.replayed, elapsed_ms = startup_ms, "data recovered"
         );
-        let Recovery { state, log, store, snapshot_zxid, replayed } = recovery;
+        let Recovery {
+            state,
+            storage,
+            snapshot_zxid,
+            replayed,
+        } = recovery;
+        let Storage {
+            log,
+            snapshot: store,
+            layout,
+            lock,
+            ..
+        } = storage;
 
         let mut effects = Vec::new();
-        let replica = Replica::standalone(settings::replica(&config), clock.now(), &state, &mut effects);
+        let replica = Replica::standalone(
+            settings::replica(&config),
+            clock.now(),
+            &state,
+            &mut effects,
+        );
         let shared = Shared {
             connections: Arc::new(Connections::new(settings::net(&config).outbox_bytes_max)),
             config: Arc::new(config),
-            directories,
+            layout,
             clock,
             state: Arc::new(RwLock::new(state)),
             mailbox: Arc::default(),
@@ -110,10 +134,11 @@ impl Server {
         };
         let index = log.index();
         let durable = Arc::clone(&shared.mailbox);
-        let (log_handle, log) = LogThread::start(log, settings::log_thread(&shared.config), move |seq| {
-            durable.put([Input::Durable(WriteSeq(seq))]);
+        let log = LogThread::spawn(log, settings::log_thread(&shared.config), move |event| {
+            on_log_event(event, &durable);
         })
         .map_err(StartError::Thread)?;
+        let log_handle = log.handle();
 
         let fold_signal = Arc::new(FoldSignal::new(settings::folds(&shared.config)));
         let (retain, purge) = (shared.config.storage.snap_retain_count, log_handle.clone());
@@ -124,7 +149,8 @@ impl Server {
             figures: Arc::clone(&shared.folds),
             folded: snapshot_zxid,
             on_durable: Box::new(move |zxid| {
-                if let Some(zxid) = purge_up_to(&index.segment_bases(), Some(zxid), retain as usize) {
+                if let Some(zxid) = purge_up_to(&index.segment_bases(), Some(zxid), retain as usize)
+                {
                     purge.purge(zxid);
                 }
             }),
@@ -148,7 +174,15 @@ impl Server {
         for address in clients.local_addrs() {
             info!(%address, "serving clients");
         }
-        Ok(Self { clients, mailbox: shared.mailbox, driver, fold_signal, folder, log })
+        Ok(Self {
+            clients,
+            mailbox: shared.mailbox,
+            driver,
+            fold_signal,
+            folder,
+            log,
+            _lock: lock,
+        })
     }
 
     /// The addresses that clients connect to.
@@ -167,12 +201,12 @@ impl Server {
         join("driver", self.driver);
         self.fold_signal.stop();
         join("folder", self.folder);
-        self.log.stop()
+        self.log.shutdown()
     }
 }
 
 impl Shared {
-    fn serve(&self, log: &Arc<LogFigures>) -> Result<ServeHandle, StartError> {
+    fn serve(&self, log: &Arc<FsyncStats>) -> Result<ServeHandle, StartError> {
         let params = Arc::new(settings::net(&self.config));
         let stats = Arc::new(ServerStats::default());
         let auth = Arc::new(Providers::new(settings::auth(&self.config)));
@@ -192,7 +226,7 @@ impl Shared {
         Ok(serve(&settings::listeners(&self.config), context, threads)?)
     }
 
-    fn admin(&self, stats: Arc<ServerStats>, log: &Arc<LogFigures>) -> AdminContext {
+    fn admin(&self, stats: Arc<ServerStats>, log: &Arc<FsyncStats>) -> AdminContext {
         let (mailbox, config) = (Arc::clone(&self.mailbox), Arc::clone(&self.config));
         let (conf, dirs, runtime) = (self.clone(), self.clone(), self.clone());
         AdminContext {
@@ -214,15 +248,18 @@ impl Shared {
         let (data_dir_bytes, data_log_bytes) = self.dir_bytes();
         self.config.conf(&ConfFigures {
             client_port: listener.local_addr.port(),
-            data_dir: &self.directories.snapshot,
+            data_dir: &self.layout.snapshot_dir,
             data_dir_bytes,
-            data_log_dir: &self.directories.log,
+            data_log_dir: &self.layout.log_dir,
             data_log_bytes,
         })
     }
 
     fn dir_bytes(&self) -> (u64, u64) {
-        (bytes_below(&self.directories.snapshot), bytes_below(&self.directories.log))
+        (
+            bytes_below(&self.layout.snapshot_dir),
+            bytes_below(&self.layout.log_dir),
+        )
     }
 
     fn figures(&self) -> RuntimeFigures {
@@ -242,18 +279,40 @@ impl Shared {
     }
 }
 
-/// A number that nobody outside can know.
-struct RealEntropy;
-
-impl RealEntropy {
-    fn draw() -> u64 {
-        use std::hash::{BuildHasher, RandomState};
-        RandomState::new().hash_one(0u8)
+/// What the log thread says; runs on it.
+fn on_log_event(event: LogEvent, mailbox: &Mailbox) {
+    match event {
+        LogEvent::Durable(seq) => mailbox.put([Input::Durable(WriteSeq(seq.0))]),
+        LogEvent::Trouble(problem) => error!(
+            problem = %chain(&problem),
+            "cannot write the transaction log: writes wait and are not acknowledged, reads go on; \
+             make room on the disk or mend it"
+        ),
+        LogEvent::Healed => info!("the transaction log can be written again; nothing was lost"),
+        LogEvent::Failed(problem) => error!(
+            problem = %chain(&problem),
+            "the transaction log takes nothing any more: nothing is acknowledged until a restart; please report this"
+        ),
     }
 }
 
+/// An error with its causes, in one line.
+fn chain(problem: &dyn std::error::Error) -> String {
+    let mut text = problem.to_string();
+    let mut cause = problem.source();
+    while let Some(problem) = cause {
+        text.push_str(": ");
+        text.push_str(&problem.to_string());
+        cause = problem.source();
+    }
+    text
+}
+
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(StartError::Thread)
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(StartError::Thread)
 }
 
 fn join(name: &str, thread: JoinHandle<()>) {

@@ -15,6 +15,7 @@ use crate::state::StateParams;
 use crate::state::conn::ConnParams;
 use crate::state::tree::acl::AclRules;
 use crate::storage::log_thread::LogThreadOptions;
+use crate::storage::recovery::{LogBehind, StorageOptions};
 use crate::storage::txn_log::{Durability, LogOptions};
 
 /// The size of a log segment that had to be made while somebody waits.
@@ -28,14 +29,21 @@ const FOLD_LOGGED_BYTES: u64 = 48 << 20;
 const FOLD_AGE: Duration = Duration::from_secs(60);
 
 pub(super) fn state(config: &Config, hash_seed: u64) -> StateParams {
-    let schemes = config.auth.providers.iter().filter_map(|provider| provider.scheme);
+    let schemes = config
+        .auth
+        .providers
+        .iter()
+        .filter_map(|provider| provider.scheme);
     StateParams {
         hash_seed,
         extended_types: config.tree.extended_types_enabled,
         acl: AclRules {
             skip: config.auth.skip_acl,
             digest: config.auth.digest_scheme_enabled,
-            exact_schemes: schemes.filter(|scheme| !matches!(*scheme, "ip" | "digest")).map(Text::from).collect(),
+            exact_schemes: schemes
+                .filter(|scheme| !matches!(*scheme, "ip" | "digest"))
+                .map(Text::from)
+                .collect(),
         },
     }
 }
@@ -59,20 +67,36 @@ pub(super) fn replica(config: &Config) -> ReplicaParams {
     }
 }
 
-pub(super) fn log(config: &Config) -> LogOptions {
+pub(super) fn storage(config: &Config) -> StorageOptions {
+    StorageOptions {
+        data_dir: config.data_dir.clone(),
+        data_log_dir: config.data_log_dir.clone(),
+        log: log(config),
+        log_behind: LogBehind::Refuse,
+    }
+}
+
+fn log(config: &Config) -> LogOptions {
     let storage = &config.storage;
     let wanted = storage.pre_alloc_bytes.unwrap_or(INLINE_SEGMENT_BYTES);
-    let segment_bytes = storage.txn_log_size_limit_bytes.map_or(wanted, |limit| wanted.min(limit)).max(SEGMENT_BYTES_MIN);
+    let segment_bytes = storage
+        .txn_log_size_limit_bytes
+        .map_or(wanted, |limit| wanted.min(limit))
+        .max(SEGMENT_BYTES_MIN);
     LogOptions {
         segment_bytes,
         inline_segment_bytes: INLINE_SEGMENT_BYTES.min(segment_bytes),
-        durability: if storage.force_sync { Durability::Fsync } else { Durability::NoFsync },
+        durability: if storage.force_sync {
+            Durability::Fsync
+        } else {
+            Durability::NoFsync
+        },
     }
 }
 
 pub(super) fn log_thread(config: &Config) -> LogThreadOptions {
     LogThreadOptions {
-        fsync_warning: Duration::from_millis(config.storage.fsync_warning_threshold_ms),
+        slow_fsync: Duration::from_millis(config.storage.fsync_warning_threshold_ms),
         ..LogThreadOptions::default()
     }
 }
@@ -91,7 +115,10 @@ pub(super) fn auth(config: &Config) -> ProviderParams {
     ProviderParams {
         digest: auth.digest_scheme_enabled.then(|| DigestParams {
             algorithm: digest_algorithm(auth.digest_algorithm),
-            super_digest: auth.super_digest.as_ref().map(|digest| digest.expose().to_owned()),
+            super_digest: auth
+                .super_digest
+                .as_ref()
+                .map(|digest| digest.expose().to_owned()),
         }),
         ..ProviderParams::default()
     }
@@ -164,7 +191,10 @@ pub(super) fn listeners(config: &Config) -> Vec<ListenAddr> {
         .listeners
         .iter()
         .map(|listener| ListenAddr {
-            addr: SocketAddr::new(listener.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), listener.port),
+            addr: SocketAddr::new(
+                listener.ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+                listener.port,
+            ),
         })
         .collect()
 }

@@ -268,6 +268,12 @@ impl LogHandle {
     pub fn stats(&self) -> &FsyncStats {
         &self.stats
     }
+
+    /// The same, to keep.
+    #[must_use]
+    pub fn figures(&self) -> Arc<FsyncStats> {
+        Arc::clone(&self.stats)
+    }
 }
 
 impl DurableWrite {
