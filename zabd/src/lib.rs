@@ -3,6 +3,7 @@
 //! Everything that decides is pure and single-threaded ([`replica`], [`state`]). Everything that touches the world
 //! decides nothing. See ARCHITECTURE.md.
 
+pub mod admin;
 pub mod auth;
 pub mod cli_args;
 pub mod config;

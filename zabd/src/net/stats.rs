@@ -301,7 +301,8 @@ impl Histogram {
         }
     }
 
-    fn reset(&self) {
+    /// Forgets everything.
+    pub fn reset(&self) {
         for bucket in self.buckets.iter() {
             bucket.store(0, Relaxed);
         }
