@@ -50,6 +50,9 @@ def prepare():
 def run(server, report):
     """Runs pytest and reads its JUnit file."""
     python = venv_python()
+    # A server that does not start at all would cost each of hundreds of tests its timeout.
+    server.start()
+    server.stop()
     results = server.directory / "junit.xml"
     log = server.directory / "pytest.log"
     env = dict(
