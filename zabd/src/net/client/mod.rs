@@ -36,6 +36,8 @@ mod registered;
 mod serve;
 mod tally;
 mod task;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::sync::{Arc, RwLock};
