@@ -10,5 +10,7 @@ pub mod config;
 pub mod logging;
 pub mod net;
 pub mod replica;
+#[cfg(feature = "rocksdb")]
+pub mod runtime;
 pub mod state;
 pub mod storage;

@@ -1,2 +1,131 @@
-//! placeholder
-fn main() {}
+//! The daemon: reads its configuration, serves until it is told to stop.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tracing::{error, info};
+use zabd::cli_args::{self, Command, Exit, RunArgs};
+use zabd::config;
+use zabd::logging;
+use zabd::runtime::{STOP_PATIENCE, Server, StartError};
+
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let command = cli_args::parse(std::env::args_os()).unwrap_or_else(|problem| problem.exit());
+    let ended = match command {
+        Command::CheckConfig(args) => cli_args::check_config(
+            &args,
+            &mut std::io::stdout().lock(),
+            &mut std::io::stderr().lock(),
+        )
+        .context("print the findings"),
+        Command::Run(args) => run(&args),
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(problem) => {
+            eprintln!("zabd: {problem:#}");
+            Exit::UnexpectedError.into()
+        }
+    }
+}
+
+fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    let (config, findings) = match config::load(&args.sources(|name| std::env::var(name).ok())) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            eprint!("{findings}");
+            return Ok(say(Exit::InvalidInvocation));
+        }
+    };
+    logging::init(&config.log.filter, config.log.format).context("set tracing up")?;
+    findings.trace();
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data_dir = %config.data_dir.display(),
+        "zabd starts, a server that stands alone"
+    );
+    // Signals are caught before anything starts: whoever stops a server that is just starting means it, too.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("wait for signals")?;
+    let signals = runtime
+        .block_on(async { Signals::catch() })
+        .context("catch signals")?;
+    let server = match Server::start(config) {
+        Ok(server) => server,
+        Err(problem) => {
+            let exit = match problem {
+                StartError::NoDataDir(_) | StartError::Recover(_) => Exit::UnableToAccessDatadir,
+                _ => Exit::UnexpectedError,
+            };
+            error!(
+                problem = format!("{:#}", anyhow::Error::from(problem)),
+                "cannot start"
+            );
+            return Ok(say(exit));
+        }
+    };
+    let signal = runtime.block_on(signals.wait());
+    info!(
+        signal,
+        "stopping: closing connections, writing the snapshot"
+    );
+    end_in_any_case(STOP_PATIENCE);
+    server
+        .stop()
+        .context("stop in order; a restart recovers everything that was acknowledged")?;
+    info!("stopped");
+    Ok(Exit::Finished)
+}
+
+fn say(exit: Exit) -> Exit {
+    if let Some(words) = exit.words() {
+        eprintln!("{words}");
+    }
+    exit
+}
+
+/// A disk that never answers must not keep the process for ever: what is acknowledged is durable anyway.
+fn end_in_any_case(patience: Duration) {
+    let end = move || {
+        std::thread::sleep(patience);
+        error!(
+            "stopping takes too long; ending all the same, nothing that was acknowledged is lost"
+        );
+        std::process::exit(i32::from(Exit::UnexpectedError as u8));
+    };
+    if let Err(problem) = std::thread::Builder::new()
+        .name("zabd-stop".to_owned())
+        .spawn(end)
+    {
+        error!(%problem, "no thread to watch over the end");
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

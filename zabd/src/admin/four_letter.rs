@@ -128,7 +128,10 @@ impl FourLetterWords {
     /// Answers out of `ctx`.
     #[must_use]
     pub fn new(ctx: AdminContext) -> Self {
-        Self { ctx, trace_mask: AtomicI64::new(TRACE_MASK) }
+        Self {
+            ctx,
+            trace_mask: AtomicI64::new(TRACE_MASK),
+        }
     }
 
     fn text(&self, word: Word, asked: &Asked<'_>) -> String {
@@ -150,7 +153,9 @@ impl FourLetterWords {
             Word::Stat => self.stat(asked),
             Word::Stmk => self.set_trace_mask(asked.argument),
             Word::TelnetClose => String::new(),
-            Word::Wchc => watches::by_session(&ctx.look(|state| state.watches().paths_by_session())),
+            Word::Wchc => {
+                watches::by_session(&ctx.look(|state| state.watches().paths_by_session()))
+            }
             Word::Wchp => watches::by_path(&ctx.look(|state| state.watches().sessions_by_path())),
             Word::Wchs => watches::summary(&ctx.look(|state| state.watches().totals())),
         }
@@ -179,12 +184,17 @@ impl FourLetterWords {
 
     fn dump(&self, asked: &Asked<'_>) -> String {
         let sessions = (self.ctx.session_buckets)();
-        let ephemerals = self.ctx.look(|state| state.sessions_with_ephemerals().collect::<Vec<_>>());
+        let ephemerals = self
+            .ctx
+            .look(|state| state.sessions_with_ephemerals().collect::<Vec<_>>());
         Dump {
             sessions: &sessions,
             ephemerals: &ephemerals,
             connections: &self.connections(asked),
-            now: Now { monotonic_ms: self.ctx.clock.now_ms(), wall_ms: wall_ms() },
+            now: Now {
+                monotonic_ms: self.ctx.clock.now_ms(),
+                wall_ms: wall_ms(),
+            },
         }
         .text()
     }
@@ -195,7 +205,9 @@ impl FourLetterWords {
 
     fn srvr(&self) -> Srvr {
         let stats = &self.ctx.stats;
-        let (zxid, nodes) = self.ctx.look(|state: &State| (state.last_zxid(), state.figures().nodes));
+        let (zxid, nodes) = self
+            .ctx
+            .look(|state: &State| (state.last_zxid(), state.figures().nodes));
         Srvr {
             min_latency_ms: stats.latency.min_ms(),
             avg_latency_ms: stats.latency.avg_ms(),
@@ -211,11 +223,18 @@ impl FourLetterWords {
 
     fn stat(&self, asked: &Asked<'_>) -> String {
         let clients = cons::clients(&self.connections(asked));
-        format!("{}Clients:\n{clients}\n{}", self.version_line(), self.srvr().text())
+        format!(
+            "{}Clients:\n{clients}\n{}",
+            self.version_line(),
+            self.srvr().text()
+        )
     }
 
     fn mntr(&self) -> String {
-        let mut text = format!("zk_version\t{}\nzk_server_state\tstandalone\n", full_version());
+        let mut text = format!(
+            "zk_version\t{}\nzk_server_state\tstandalone\n",
+            full_version()
+        );
         for Reading { key, value } in self.ctx.readings() {
             text.push_str(&format!("zk_{key}\t{value}\n"));
         }
@@ -255,7 +274,15 @@ impl FourLetter for FourLetterWords {
         if !(self.ctx.is_enabled)(word.name()) {
             return refusal(word.name()).into_bytes();
         }
-        self.text(word, &Asked { argument, conn, listener }).into_bytes()
+        self.text(
+            word,
+            &Asked {
+                argument,
+                conn,
+                listener,
+            },
+        )
+        .into_bytes()
     }
 }
 
@@ -271,12 +298,17 @@ fn dirs((data_bytes, log_bytes): (u64, u64)) -> String {
 
 /// ZooKeeper: `DigestCommand`.
 fn digests(digests: &[(jute_codec::Zxid, u64)]) -> String {
-    digests.iter().map(|(zxid, digest)| format!("{:x}: {}\n", zxid.0, digest.cast_signed())).collect()
+    digests
+        .iter()
+        .map(|(zxid, digest)| format!("{:x}: {}\n", zxid.0, digest.cast_signed()))
+        .collect()
 }
 
 fn wall_ms() -> i64 {
     // A clock before 1970 is a clock that was never set.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -12,7 +12,10 @@ use crate::state::StateParams;
 const CONN: ConnId = ConnId(1);
 
 fn listener() -> ListenerInfo {
-    ListenerInfo { index: 0, local_addr: "127.0.0.1:2181".parse().unwrap() }
+    ListenerInfo {
+        index: 0,
+        local_addr: "127.0.0.1:2181".parse().unwrap(),
+    }
 }
 
 fn words(is_enabled: fn(&str) -> bool) -> FourLetterWords {
@@ -67,8 +70,14 @@ fn an_empty_server_has_five_nodes() {
     let version = full_version();
     let figures = "Latency min/avg/max: 0/0.0/0\nReceived: 0\nSent: 0\nConnections: 0\nOutstanding: 0\nZxid: 0x0\n\
                    Mode: standalone\nNode count: 5\n";
-    assert_eq!(ask(&words, b"srvr"), format!("Zookeeper version: {version}\n{figures}"));
-    assert_eq!(ask(&words, b"stat"), format!("Zookeeper version: {version}\nClients:\n\n{figures}"));
+    assert_eq!(
+        ask(&words, b"srvr"),
+        format!("Zookeeper version: {version}\n{figures}")
+    );
+    assert_eq!(
+        ask(&words, b"stat"),
+        format!("Zookeeper version: {version}\nClients:\n\n{figures}")
+    );
 }
 
 #[test]
@@ -86,7 +95,11 @@ fn the_trace_mask_is_kept() {
 fn what_is_not_listed_is_refused_by_name() {
     let words = words(|name| name == "srvr");
     assert!(ask(&words, b"srvr").starts_with("Zookeeper version: 3.9.5-"));
-    for (word, name) in [(b"ruok", "ruok"), (b"mntr", "mntr"), (b"\xff\xf4\xff\xfd", "telnet close")] {
+    for (word, name) in [
+        (b"ruok", "ruok"),
+        (b"mntr", "mntr"),
+        (b"\xff\xf4\xff\xfd", "telnet close"),
+    ] {
         let refusal = format!("{name} is not executed because it is not in the whitelist.\n");
         assert_eq!(ask(&words, word), refusal);
     }
@@ -95,7 +108,8 @@ fn what_is_not_listed_is_refused_by_name() {
 #[test]
 fn only_javas_words_are_known() {
     let words = words(|_| true);
-    let known = "conf cons crst dirs dump envi gtmk hash isro mntr ruok srst srvr stat stmk wchc wchp wchs";
+    let known =
+        "conf cons crst dirs dump envi gtmk hash isro mntr ruok srst srvr stat stmk wchc wchp wchs";
     for name in known.split(' ') {
         let word: [u8; 4] = name.as_bytes().try_into().unwrap();
         assert!(words.is_command(word), "{name}");
@@ -125,10 +139,15 @@ fn a_dump_asks_the_driver_and_the_state() {
 fn mntr_begins_with_version_and_state() {
     let text = ask(&words(|_| true), b"mntr");
     let version = full_version();
-    assert!(text.starts_with(&format!("zk_version\t{version}\nzk_server_state\tstandalone\n")));
+    assert!(text.starts_with(&format!(
+        "zk_version\t{version}\nzk_server_state\tstandalone\n"
+    )));
     assert!(text.contains("\nzk_znode_count\t5\n"));
     assert!(text.contains("\nzk_avg_latency\t0.0\n"));
-    assert!(text.lines().all(|line| line.starts_with("zk_") && line.matches('\t').count() == 1));
+    assert!(
+        text.lines()
+            .all(|line| line.starts_with("zk_") && line.matches('\t').count() == 1)
+    );
 }
 
 #[test]

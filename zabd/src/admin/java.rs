@@ -88,14 +88,23 @@ impl CivilTime {
 impl fmt::Display for CivilTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (hour, minute, second) = self.clock();
-        let (weekday, month, day) = (WEEKDAYS[self.weekday % 7], MONTHS[self.month % 12], self.day);
-        write!(f, "{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {}", self.year)
+        let (weekday, month, day) = (
+            WEEKDAYS[self.weekday % 7],
+            MONTHS[self.month % 12],
+            self.day,
+        );
+        write!(
+            f,
+            "{weekday} {month} {day:02} {hour:02}:{minute:02}:{second:02} UTC {}",
+            self.year
+        )
     }
 }
 
 const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
 
 #[cfg(test)]
 mod tests {
@@ -135,7 +144,11 @@ mod tests {
             (1.0, 20_000.0, "1.0E-4"),
             (21.0, 1.0, "21.0"),
         ] {
-            assert_eq!(to_four_places(total / count).to_string(), text, "{total}/{count}");
+            assert_eq!(
+                to_four_places(total / count).to_string(),
+                text,
+                "{total}/{count}"
+            );
         }
     }
 
@@ -144,10 +157,26 @@ mod tests {
         for (seconds, date, minutes) in [
             (0, "Thu Jan 01 00:00:00 UTC 1970", "1970-01-01 00:00"),
             (-1, "Wed Dec 31 23:59:59 UTC 1969", "1969-12-31 23:59"),
-            (951_782_400, "Tue Feb 29 00:00:00 UTC 2000", "2000-02-29 00:00"),
-            (1_795_176_437, "Fri Nov 20 12:07:17 UTC 2026", "2026-11-20 12:07"),
-            (4_107_542_399, "Sun Feb 28 23:59:59 UTC 2100", "2100-02-28 23:59"),
-            (4_107_542_400, "Mon Mar 01 00:00:00 UTC 2100", "2100-03-01 00:00"),
+            (
+                951_782_400,
+                "Tue Feb 29 00:00:00 UTC 2000",
+                "2000-02-29 00:00",
+            ),
+            (
+                1_795_176_437,
+                "Fri Nov 20 12:07:17 UTC 2026",
+                "2026-11-20 12:07",
+            ),
+            (
+                4_107_542_399,
+                "Sun Feb 28 23:59:59 UTC 2100",
+                "2100-02-28 23:59",
+            ),
+            (
+                4_107_542_400,
+                "Mon Mar 01 00:00:00 UTC 2100",
+                "2100-03-01 00:00",
+            ),
         ] {
             let time = CivilTime::of_unix_seconds(seconds);
             assert_eq!(time.to_string(), date);

@@ -16,7 +16,7 @@ pub mod metrics;
 mod version;
 mod words;
 
+pub use self::metrics::Metrics;
 pub use context::{AdminContext, RuntimeFigures, SessionBuckets};
 pub use four_letter::FourLetterWords;
-pub use self::metrics::Metrics;
 pub use version::full_version;

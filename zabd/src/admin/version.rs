@@ -38,7 +38,9 @@ fn built_at_s() -> i64 {
 }
 
 fn unix_seconds(time: SystemTime) -> i64 {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
@@ -50,7 +52,10 @@ mod tests {
     fn the_version_reads_like_javas() {
         let text = version_built_at(1_770_841_080);
         let zabd = env!("CARGO_PKG_VERSION");
-        assert_eq!(text, format!("3.9.5-zabd-{zabd}, built on 2026-02-11 20:18 UTC"));
+        assert_eq!(
+            text,
+            format!("3.9.5-zabd-{zabd}, built on 2026-02-11 20:18 UTC")
+        );
         assert!(full_version().starts_with("3.9.5-zabd-"));
     }
 }

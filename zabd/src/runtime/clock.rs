@@ -7,14 +7,14 @@ use crate::replica::clock::Clock;
 
 /// Reads the machine's clocks; monotonic time begins when this is made.
 #[derive(Debug, Clone, Copy)]
-pub struct SystemClock {
+pub(super) struct SystemClock {
     monotonic: MonotonicClock,
 }
 
 impl SystemClock {
     /// Begins at zero.
     #[must_use]
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self {
             monotonic: MonotonicClock::start(),
         }
@@ -22,13 +22,13 @@ impl SystemClock {
 
     /// The monotonic clock alone.
     #[must_use]
-    pub const fn monotonic(&self) -> MonotonicClock {
+    pub(super) const fn monotonic(&self) -> MonotonicClock {
         self.monotonic
     }
 
     /// Both clocks.
     #[must_use]
-    pub fn now(&self) -> Clock {
+    pub(super) fn now(&self) -> Clock {
         // A clock before 1970 is a clock that was never set.
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -27,19 +27,19 @@ const PATIENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Figures that the driver keeps for operators.
 #[derive(Debug, Default)]
-pub struct DriverFigures {
+pub(super) struct DriverFigures {
     /// Transactions given a zxid.
-    pub proposed: AtomicU64,
+    pub(super) proposed: AtomicU64,
     /// Transactions applied.
-    pub committed: AtomicU64,
+    pub(super) committed: AtomicU64,
     /// Sessions that were not heard of in time.
-    pub sessions_expired: AtomicU64,
+    pub(super) sessions_expired: AtomicU64,
     /// Transactions after which the tree was not what the replica predicted.
-    pub digest_mismatches: AtomicU64,
+    pub(super) digest_mismatches: AtomicU64,
     /// Transactions that are not durable yet.
-    pub outstanding: AtomicU64,
+    pub(super) outstanding: AtomicU64,
     /// Live sessions.
-    pub sessions: AtomicI64,
+    pub(super) sessions: AtomicI64,
 }
 
 /// Something for the state or for connections, in the order of the replica's effects.

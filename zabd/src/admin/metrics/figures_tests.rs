@@ -41,8 +41,10 @@ fn context() -> AdminContext {
 fn shown(ctx: &AdminContext) -> BTreeMap<String, String> {
     let readings = ctx.readings();
     let count = readings.len();
-    let shown: BTreeMap<_, _> =
-        readings.into_iter().map(|Reading { key, value }| (key, value.to_string())).collect();
+    let shown: BTreeMap<_, _> = readings
+        .into_iter()
+        .map(|Reading { key, value }| (key, value.to_string()))
+        .collect();
     assert_eq!(shown.len(), count, "a key is there twice");
     shown
 }
@@ -51,11 +53,22 @@ fn shown(ctx: &AdminContext) -> BTreeMap<String, String> {
 #[test]
 fn keys_are_those_of_apache() {
     let shown = shown(&context());
-    let keys: BTreeSet<&str> =
-        shown.keys().map(String::as_str).filter(|key| !key.starts_with("zabd_")).collect();
+    let keys: BTreeSet<&str> = shown
+        .keys()
+        .map(String::as_str)
+        .filter(|key| !key.starts_with("zabd_"))
+        .collect();
     let apache: BTreeSet<&str> = include_str!("apache_mntr_keys.txt").lines().collect();
-    assert_eq!(keys.difference(&apache).collect::<Vec<_>>(), Vec::<&&str>::new(), "too many");
-    assert_eq!(apache.difference(&keys).collect::<Vec<_>>(), Vec::<&&str>::new(), "missing");
+    assert_eq!(
+        keys.difference(&apache).collect::<Vec<_>>(),
+        Vec::<&&str>::new(),
+        "too many"
+    );
+    assert_eq!(
+        apache.difference(&keys).collect::<Vec<_>>(),
+        Vec::<&&str>::new(),
+        "missing"
+    );
 }
 
 #[test]
@@ -140,14 +153,22 @@ fn a_reset_forgets_what_javas_forgets() {
 
 #[test]
 fn quotas_add_up_by_the_first_element_of_the_path() {
-    let track = |count, bytes, count_hard, bytes_hard| StatsTrack { count, bytes, count_hard, bytes_hard };
+    let track = |count, bytes, count_hard, bytes_hard| StatsTrack {
+        count,
+        bytes,
+        count_hard,
+        bytes_hard,
+    };
     let quotas = [
         ("/app/x", track(3, -1, 1000, -1), track(57, 316, -1, -1)),
         ("/app/y", track(10, 50, -1, -1), track(1, 2, -1, -1)),
         ("/b", track(-1, -1, -1, -1), track(1, 0, -1, -1)),
     ];
     let gauges = quota_gauges(quotas.into_iter());
-    let lines: Vec<String> = gauges.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let lines: Vec<String> = gauges
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     assert_eq!(
         lines.join(" "),
         "app_quota_bytes_limit_per_namespace=49 app_quota_bytes_usage_per_namespace=318 \

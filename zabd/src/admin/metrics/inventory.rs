@@ -128,7 +128,10 @@ pub const COUNTERS: [Known; 51] = [
 pub const BASIC: [Known; 42] = [
     ("commit_commit_proc_req_queued", Ensemble),
     ("commit_process_time", Ensemble),
-    ("concurrent_request_processing_in_commit_processor", Ensemble),
+    (
+        "concurrent_request_processing_in_commit_processor",
+        Ensemble,
+    ),
     ("connection_token_deficit", Figure),
     ("dbinittime", Figure),
     ("election_time", Ensemble),
@@ -164,7 +167,10 @@ pub const BASIC: [Known; 42] = [
     ("sync_process_time", Facade),
     ("sync_processor_batch_size", Figure),
     ("sync_processor_queue_size", Facade),
-    ("time_waiting_empty_pool_in_commit_processor_read_ms", Ensemble),
+    (
+        "time_waiting_empty_pool_in_commit_processor_read_ms",
+        Ensemble,
+    ),
     ("unavailable_time", Ensemble),
     ("write_batch_time_in_commit_processor", Ensemble),
     ("write_commit_proc_issued", Ensemble),
@@ -217,7 +223,13 @@ mod tests {
         for list in lists {
             assert!(list.is_sorted_by(|(one, _), (next, _)| one < next));
         }
-        let all: BTreeSet<&str> = lists.iter().flat_map(|list| list.iter().map(|(name, _)| *name)).collect();
-        assert_eq!(all.len(), lists.iter().map(|list| list.len()).sum::<usize>());
+        let all: BTreeSet<&str> = lists
+            .iter()
+            .flat_map(|list| list.iter().map(|(name, _)| *name))
+            .collect();
+        assert_eq!(
+            all.len(),
+            lists.iter().map(|list| list.len()).sum::<usize>()
+        );
     }
 }

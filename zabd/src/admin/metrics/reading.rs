@@ -32,14 +32,21 @@ impl Value {
     }
 
     /// Half up, as `Math.round`.
-    #[expect(clippy::cast_possible_truncation, reason = "a float's cast saturates, like Math.round")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float's cast saturates, like Math.round"
+    )]
     pub(super) fn rounded(value: f64) -> Self {
         Self::Whole((value + 0.5).floor() as i64)
     }
 
     /// Whole if it is.
     pub(super) fn of(value: f64) -> Self {
-        if value.fract() == 0.0 { Self::rounded(value) } else { Self::Real(value) }
+        if value.fract() == 0.0 {
+            Self::rounded(value)
+        } else {
+            Self::Real(value)
+        }
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{
-    Counter, Gauge, HistogramFn, Key, KeyName, Metadata, Recorder, SetRecorderError, SharedString, Unit,
+    Counter, Gauge, HistogramFn, Key, KeyName, Metadata, Recorder, SetRecorderError, SharedString,
+    Unit,
 };
 
 use super::summary::{PARTS, Summary};
@@ -23,11 +24,17 @@ pub(super) struct Name {
 impl Name {
     fn of(key: &Key) -> Self {
         let label = key.labels().find(|label| label.key() == SET_LABEL);
-        Self { metric: key.name().to_owned(), key: label.map(|label| label.value().to_owned()) }
+        Self {
+            metric: key.name().to_owned(),
+            key: label.map(|label| label.value().to_owned()),
+        }
     }
 
     pub(super) fn plain(metric: &str) -> Self {
-        Self { metric: metric.to_owned(), key: None }
+        Self {
+            metric: metric.to_owned(),
+            key: None,
+        }
     }
 
     /// As `mntr` has it: the key of a set comes first.
@@ -66,11 +73,21 @@ impl Metrics {
 
     /// Counters and histograms begin anew; gauges stay. Sets keep their keys, as in Java.
     pub(in crate::admin) fn reset(&self, runtime: RuntimeFigures, log: &FsyncStats) {
-        lock(&self.counters).values().for_each(|counter| counter.store(0, Relaxed));
-        lock(&self.histograms).values().for_each(|histogram| histogram.0.reset());
-        for figure in
-            [&log.last_us, &log.max_us, &log.total_us, &log.count, &log.slow, &log.txns, &log.bytes]
-        {
+        lock(&self.counters)
+            .values()
+            .for_each(|counter| counter.store(0, Relaxed));
+        lock(&self.histograms)
+            .values()
+            .for_each(|histogram| histogram.0.reset());
+        for figure in [
+            &log.last_us,
+            &log.max_us,
+            &log.total_us,
+            &log.count,
+            &log.slow,
+            &log.txns,
+            &log.bytes,
+        ] {
             figure.store(0, Relaxed);
         }
         *lock(&self.reset_at) = Some(runtime);
@@ -98,18 +115,26 @@ impl Metrics {
     }
 
     pub(super) fn counters(&self) -> BTreeMap<Name, u64> {
-        lock(&self.counters).iter().map(|(name, counter)| (name.clone(), counter.load(Relaxed))).collect()
+        lock(&self.counters)
+            .iter()
+            .map(|(name, counter)| (name.clone(), counter.load(Relaxed)))
+            .collect()
     }
 
     pub(super) fn gauges(&self) -> BTreeMap<Name, f64> {
         let value = |gauge: &AtomicU64| f64::from_bits(gauge.load(Relaxed));
-        lock(&self.gauges).iter().map(|(name, gauge)| (name.clone(), value(gauge))).collect()
+        lock(&self.gauges)
+            .iter()
+            .map(|(name, gauge)| (name.clone(), value(gauge)))
+            .collect()
     }
 
     /// Those with a value since the last reset, and all that belong to sets.
     pub(super) fn histograms(&self) -> BTreeMap<Name, Summary> {
-        let all: Vec<_> =
-            lock(&self.histograms).iter().map(|(name, recorded)| (name.clone(), Arc::clone(recorded))).collect();
+        let all: Vec<_> = lock(&self.histograms)
+            .iter()
+            .map(|(name, recorded)| (name.clone(), Arc::clone(recorded)))
+            .collect();
         all.into_iter()
             .map(|(name, recorded)| (name, Summary::of(&recorded.0, PARTS)))
             .filter(|(name, summary)| summary.count > 0 || name.key.is_some())
@@ -134,9 +159,14 @@ impl HistogramFn for Recorded {
         self.record_many(value, 1);
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's cast saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float's cast saturates"
+    )]
     fn record_many(&self, value: f64, count: usize) {
-        self.0.record((value * PARTS as f64).round() as u64, count as u64);
+        self.0
+            .record((value * PARTS as f64).round() as u64, count as u64);
     }
 }
 
@@ -203,11 +233,20 @@ mod tests {
             histogram.record(4.0);
             histogram.record(24.0);
         });
-        assert_eq!(all.counters(), BTreeMap::from([(Name::plain("watch_bytes"), 7)]));
-        assert_eq!(all.gauges(), BTreeMap::from([(Name::plain("auth_failed_count"), 2.0)]));
+        assert_eq!(
+            all.counters(),
+            BTreeMap::from([(Name::plain("watch_bytes"), 7)])
+        );
+        assert_eq!(
+            all.gauges(),
+            BTreeMap::from([(Name::plain("auth_failed_count"), 2.0)])
+        );
         let (name, summary) = all.histograms().pop_first().unwrap();
         assert_eq!(name.shown(), "app_write_per_namespace");
-        assert_eq!((summary.count, summary.sum, summary.min, summary.max), (2, 28.0, 4.0, 24.0));
+        assert_eq!(
+            (summary.count, summary.sum, summary.min, summary.max),
+            (2, 28.0, 4.0, 24.0)
+        );
     }
 
     #[test]
@@ -221,13 +260,28 @@ mod tests {
         });
         let log = FsyncStats::default();
         log.count.store(5, Relaxed);
-        all.reset(RuntimeFigures { proposed: 10, sessions: 1, ..RuntimeFigures::default() }, &log);
+        all.reset(
+            RuntimeFigures {
+                proposed: 10,
+                sessions: 1,
+                ..RuntimeFigures::default()
+            },
+            &log,
+        );
         assert_eq!(all.counters().into_values().collect::<Vec<_>>(), [0]);
         assert_eq!(all.gauges().into_values().collect::<Vec<_>>(), [2.0]);
-        let left: Vec<_> = all.histograms().into_iter().map(|(name, summary)| (name.shown(), summary.count)).collect();
+        let left: Vec<_> = all
+            .histograms()
+            .into_iter()
+            .map(|(name, summary)| (name.shown(), summary.count))
+            .collect();
         assert_eq!(left, [("app_write_per_namespace".to_owned(), 0)]);
         assert_eq!(log.count.load(Relaxed), 0);
-        let now = RuntimeFigures { proposed: 12, sessions: 3, ..RuntimeFigures::default() };
+        let now = RuntimeFigures {
+            proposed: 12,
+            sessions: 3,
+            ..RuntimeFigures::default()
+        };
         let since = all.since_reset(now);
         assert_eq!((since.proposed, since.sessions), (2, 3));
     }

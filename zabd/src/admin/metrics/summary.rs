@@ -37,7 +37,13 @@ impl Summary {
     /// Of which only the number and the sum are known: the mean stands for everything else.
     pub(super) fn of_totals(count: u64, sum: f64) -> Self {
         let mean = if count == 0 { 0.0 } else { sum / count as f64 };
-        Self { count, sum, min: mean, max: mean, quantiles: [mean; 4] }
+        Self {
+            count,
+            sum,
+            min: mean,
+            max: mean,
+            quantiles: [mean; 4],
+        }
     }
 
     /// One value.
@@ -46,12 +52,21 @@ impl Summary {
     }
 
     fn mean(&self) -> f64 {
-        if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
+        if self.count == 0 {
+            0.0
+        } else {
+            self.sum / self.count as f64
+        }
     }
 
     /// What is shown. The mean is exact; all else is rounded to whole units, as Java has it.
     pub(super) fn readings(&self, name: impl fmt::Display, detail: Detail, out: &mut Vec<Reading>) {
-        let mut add = |part: &str, value| out.push(Reading { key: format!("{part}_{name}"), value });
+        let mut add = |part: &str, value| {
+            out.push(Reading {
+                key: format!("{part}_{name}"),
+                value,
+            })
+        };
         add("avg", Value::Mean(self.mean()));
         add("min", Value::rounded(self.min));
         add("max", Value::rounded(self.max));
@@ -74,7 +89,10 @@ mod tests {
     fn shown(summary: &Summary, detail: Detail) -> String {
         let mut out = Vec::new();
         summary.readings("x", detail, &mut out);
-        let lines: Vec<String> = out.iter().map(|Reading { key, value }| format!("{key}={value}")).collect();
+        let lines: Vec<String> = out
+            .iter()
+            .map(|Reading { key, value }| format!("{key}={value}"))
+            .collect();
         lines.join(" ")
     }
 
@@ -84,7 +102,10 @@ mod tests {
         histogram.record(1_000, 2);
         histogram.record(4_500, 1);
         let summary = Summary::of(&histogram, PARTS);
-        assert_eq!(shown(&summary, Detail::Basic), "avg_x=2.1667 min_x=1 max_x=5 cnt_x=3 sum_x=7");
+        assert_eq!(
+            shown(&summary, Detail::Basic),
+            "avg_x=2.1667 min_x=1 max_x=5 cnt_x=3 sum_x=7"
+        );
         assert_eq!(
             shown(&summary, Detail::Advanced),
             "avg_x=2.1667 min_x=1 max_x=5 cnt_x=3 sum_x=7 p50_x=1 p95_x=4 p99_x=4 p999_x=4"
@@ -94,13 +115,19 @@ mod tests {
     #[test]
     fn nothing_is_zero() {
         let nothing = "avg_x=0.0 min_x=0 max_x=0 cnt_x=0 sum_x=0";
-        assert_eq!(shown(&Summary::of(&Histogram::default(), PARTS), Detail::Basic), nothing);
+        assert_eq!(
+            shown(&Summary::of(&Histogram::default(), PARTS), Detail::Basic),
+            nothing
+        );
         assert_eq!(shown(&Summary::of_totals(0, 0.0), Detail::Basic), nothing);
     }
 
     #[test]
     fn totals_alone_show_their_mean() {
         let summary = Summary::of_totals(4, 10.0);
-        assert_eq!(shown(&summary, Detail::Basic), "avg_x=2.5 min_x=3 max_x=3 cnt_x=4 sum_x=10");
+        assert_eq!(
+            shown(&summary, Detail::Basic),
+            "avg_x=2.5 min_x=3 max_x=3 cnt_x=4 sum_x=10"
+        );
     }
 }

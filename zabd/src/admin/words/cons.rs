@@ -40,13 +40,22 @@ fn brief(text: &mut String, info: &ConnInfo) {
     let peer = SocketAddress(info.peer);
     let (ops, stats) = (info.interest_ops, &info.stats);
     let (queued, received, sent) = (stats.queued, stats.received, stats.sent);
-    append(text, format_args!(" {peer}[{ops:x}](queued={queued},recved={received},sent={sent}"));
+    append(
+        text,
+        format_args!(" {peer}[{ops:x}](queued={queued},recved={received},sent={sent}"),
+    );
 }
 
 fn session(text: &mut String, info: &ConnInfo) {
     let stats = &info.stats;
     let (session, op, established) = (info.session, stats.last_op, info.established_ms);
-    append(text, format_args!(",sid={session},lop={op},est={established},to={}", info.timeout_ms));
+    append(
+        text,
+        format_args!(
+            ",sid={session},lop={op},est={established},to={}",
+            info.timeout_ms
+        ),
+    );
     if stats.last_cxid >= 0 {
         append(text, format_args!(",lcxid={:#x}", stats.last_cxid));
     }
@@ -83,7 +92,10 @@ pub(in crate::admin) mod tests {
             timeout_ms: 0,
             interest_ops: 0,
             idle_deadline_ms: 20_000,
-            stats: ConnStats { received: 1, ..ConnStats::default() },
+            stats: ConnStats {
+                received: 1,
+                ..ConnStats::default()
+            },
         }
     }
 
@@ -111,7 +123,10 @@ pub(in crate::admin) mod tests {
 
     #[test]
     fn connections_look_like_javas() {
-        let all = [with_session(1, "127.0.0.1:40796"), without_session(2, "[::1]:40822")];
+        let all = [
+            with_session(1, "127.0.0.1:40796"),
+            without_session(2, "[::1]:40822"),
+        ];
         assert_eq!(
             cons(&all),
             " /127.0.0.1:40796[1](queued=0,recved=10,sent=10,sid=0x100001449840000,lop=EXIS,\

@@ -27,7 +27,9 @@ pub(in crate::admin) struct Now {
 
 impl Now {
     fn date(self, monotonic_ms: i64) -> CivilTime {
-        let wall_ms = self.wall_ms.saturating_add(monotonic_ms.saturating_sub(self.monotonic_ms));
+        let wall_ms = self
+            .wall_ms
+            .saturating_add(monotonic_ms.saturating_sub(self.monotonic_ms));
         CivilTime::of_unix_seconds(wall_ms.div_euclid(1000))
     }
 }
@@ -39,9 +41,14 @@ impl Dump<'_> {
     /// `NIOServerCnxnFactory.dumpConnections`.
     pub(in crate::admin) fn text(&self) -> String {
         let mut text = String::from("SessionTracker dump:\nSession ");
-        self.expiring(&mut text, self.sessions, |text, session| append(text, format_args!("\t{session}\n")));
+        self.expiring(&mut text, self.sessions, |text, session| {
+            append(text, format_args!("\t{session}\n"))
+        });
         let owners = self.ephemerals.len();
-        append(&mut text, format_args!("ephemeral nodes dump:\nSessions with Ephemerals ({owners}):\n"));
+        append(
+            &mut text,
+            format_args!("ephemeral nodes dump:\nSessions with Ephemerals ({owners}):\n"),
+        );
         for (session, paths) in self.ephemerals {
             append(&mut text, format_args!("{session}:\n"));
             for path in paths {
@@ -59,17 +66,28 @@ impl Dump<'_> {
     fn connections_by_deadline(&self) -> Vec<(i64, Vec<&ConnInfo>)> {
         let mut by_deadline: BTreeMap<i64, Vec<&ConnInfo>> = BTreeMap::new();
         for info in self.connections {
-            by_deadline.entry(info.idle_deadline_ms).or_default().push(info);
+            by_deadline
+                .entry(info.idle_deadline_ms)
+                .or_default()
+                .push(info);
         }
         by_deadline.into_iter().collect()
     }
 
     /// ZooKeeper: `ExpiryQueue.dump`.
-    fn expiring<T>(&self, text: &mut String, sets: &[(i64, Vec<T>)], line: impl Fn(&mut String, &T)) {
+    fn expiring<T>(
+        &self,
+        text: &mut String,
+        sets: &[(i64, Vec<T>)],
+        line: impl Fn(&mut String, &T),
+    ) {
         let elements = sets.iter().map(|(_, set)| set.len()).sum::<usize>();
         append(text, format_args!("Sets ({})/({elements}):\n", sets.len()));
         for (deadline_ms, set) in sets {
-            append(text, format_args!("{} expire at {}:\n", set.len(), self.now.date(*deadline_ms)));
+            append(
+                text,
+                format_args!("{} expire at {}:\n", set.len(), self.now.date(*deadline_ms)),
+            );
             for element in set {
                 line(text, element);
             }
@@ -82,11 +100,17 @@ mod tests {
     use super::*;
     use crate::admin::words::cons::tests::{with_session, without_session};
 
-    const NOW: Now = Now { monotonic_ms: 12_500, wall_ms: 1_795_176_429_500 };
+    const NOW: Now = Now {
+        monotonic_ms: 12_500,
+        wall_ms: 1_795_176_429_500,
+    };
 
     #[test]
     fn a_dump_looks_like_javas() {
-        let connections = [without_session(1, "127.0.0.1:40822"), with_session(2, "127.0.0.1:40796")];
+        let connections = [
+            without_session(1, "127.0.0.1:40822"),
+            with_session(2, "127.0.0.1:40796"),
+        ];
         let session = connections[1].session;
         let dump = Dump {
             sessions: &[(20_000, vec![session])],
@@ -106,7 +130,12 @@ mod tests {
 
     #[test]
     fn an_empty_dump_keeps_its_titles() {
-        let dump = Dump { sessions: &[], ephemerals: &[], connections: &[], now: NOW };
+        let dump = Dump {
+            sessions: &[],
+            ephemerals: &[],
+            connections: &[],
+            now: NOW,
+        };
         assert_eq!(
             dump.text(),
             "SessionTracker dump:\nSession Sets (0)/(0):\nephemeral nodes dump:\nSessions with Ephemerals (0):\n\

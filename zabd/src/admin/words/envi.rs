@@ -40,8 +40,14 @@ fn environment(version: &str) -> Vec<(&'static str, String)> {
         ("os.version", shown(system.release())),
         ("user.name", user.name),
         ("user.home", user.home),
-        ("user.dir", env::current_dir().map_or_else(|_| none(), |dir| dir.display().to_string())),
-        ("os.memory.free", megabytes("/proc/meminfo", "MemAvailable:")),
+        (
+            "user.dir",
+            env::current_dir().map_or_else(|_| none(), |dir| dir.display().to_string()),
+        ),
+        (
+            "os.memory.free",
+            megabytes("/proc/meminfo", "MemAvailable:"),
+        ),
         ("os.memory.max", megabytes("/proc/meminfo", "MemTotal:")),
         ("os.memory.total", megabytes("/proc/self/status", "VmRSS:")),
     ]
@@ -67,7 +73,10 @@ impl User {
         fs::read_to_string("/etc/passwd")
             .ok()
             .and_then(|passwd| Self::find(&passwd, user_id))
-            .unwrap_or_else(|| Self { name: "?".to_owned(), home: "?".to_owned() })
+            .unwrap_or_else(|| Self {
+                name: "?".to_owned(),
+                home: "?".to_owned(),
+            })
     }
 
     /// Finds a user in the text of `/etc/passwd`. One that is kept elsewhere is `?`, as in Java.
@@ -76,7 +85,10 @@ impl User {
             let mut fields = line.split(':');
             let (name, id) = (fields.next()?, fields.nth(1)?);
             let home = fields.nth(2)?;
-            (id.parse() == Ok(user_id)).then(|| Self { name: name.to_owned(), home: home.to_owned() })
+            (id.parse() == Ok(user_id)).then(|| Self {
+                name: name.to_owned(),
+                home: home.to_owned(),
+            })
         })
     }
 }
@@ -85,7 +97,10 @@ fn megabytes(file: &str, key: &str) -> String {
     fs::read_to_string(file)
         .ok()
         .and_then(|text| kilobytes(&text, key))
-        .map_or_else(|| NOT_AVAILABLE.to_owned(), |kilobytes| format!("{}MB", kilobytes / 1024))
+        .map_or_else(
+            || NOT_AVAILABLE.to_owned(),
+            |kilobytes| format!("{}MB", kilobytes / 1024),
+        )
 }
 
 /// The number behind a key, in files of `/proc` that count kilobytes.
@@ -102,22 +117,31 @@ mod tests {
     #[test]
     fn keys_are_javas() {
         let text = envi("3.9.5-x, built on y");
-        let keys: Vec<&str> = text.lines().map(|line| line.split('=').next().unwrap()).collect();
+        let keys: Vec<&str> = text
+            .lines()
+            .map(|line| line.split('=').next().unwrap())
+            .collect();
         assert_eq!(
             keys.join(" "),
             "Environment: zookeeper.version host.name java.version java.vendor java.home java.class.path \
              java.library.path java.io.tmpdir java.compiler os.name os.arch os.version user.name user.home user.dir \
              os.memory.free os.memory.max os.memory.total"
         );
-        assert!(text.starts_with("Environment:\nzookeeper.version=3.9.5-x, built on y\nhost.name="));
+        assert!(
+            text.starts_with("Environment:\nzookeeper.version=3.9.5-x, built on y\nhost.name=")
+        );
         assert!(text.ends_with("MB\n"));
     }
 
     #[test]
     fn a_user_is_found_by_number() {
-        let passwd = "root:x:0:0:root:/root:/bin/bash\nzk:x:1001:1001::/var/lib/zk:/bin/false\nshort:x:7\n";
+        let passwd =
+            "root:x:0:0:root:/root:/bin/bash\nzk:x:1001:1001::/var/lib/zk:/bin/false\nshort:x:7\n";
         let user = User::find(passwd, 1001).unwrap();
-        assert_eq!((user.name.as_str(), user.home.as_str()), ("zk", "/var/lib/zk"));
+        assert_eq!(
+            (user.name.as_str(), user.home.as_str()),
+            ("zk", "/var/lib/zk")
+        );
         assert!(User::find(passwd, 7).is_none());
         assert!(User::find(passwd, 5).is_none());
     }

@@ -59,7 +59,11 @@ mod tests {
             "Latency min/avg/max: 0/1.9/6\nReceived: 17\nSent: 16\nConnections: 2\nOutstanding: 0\nZxid: 0x4\n\
              Mode: standalone\nNode count: 8\n"
         );
-        let later = Srvr { zxid: 0x5_0000_00ab, avg_latency_ms: 73.0 / 64.0, ..srvr };
+        let later = Srvr {
+            zxid: 0x5_0000_00ab,
+            avg_latency_ms: 73.0 / 64.0,
+            ..srvr
+        };
         assert!(later.text().contains("0/1.1406/6\n"));
         assert!(later.text().contains("\nZxid: 0x5000000ab\n"));
     }

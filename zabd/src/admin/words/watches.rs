@@ -11,7 +11,12 @@ use crate::state::watch::WatchTotals;
 ///
 /// ZooKeeper: `WatchManager.toString`.
 pub(in crate::admin) fn summary(totals: &WatchTotals) -> String {
-    let WatchTotals { connections, paths, data_watches, .. } = totals;
+    let WatchTotals {
+        connections,
+        paths,
+        data_watches,
+        ..
+    } = totals;
     format!("{connections} connections watching {paths} paths\nTotal watches:{data_watches}\n")
 }
 
@@ -53,10 +58,21 @@ mod tests {
 
     #[test]
     fn watches_look_like_javas() {
-        let totals = WatchTotals { connections: 1, paths: 2, data_watches: 2, watches: 3 };
-        assert_eq!(summary(&totals), "1 connections watching 2 paths\nTotal watches:2\n");
+        let totals = WatchTotals {
+            connections: 1,
+            paths: 2,
+            data_watches: 2,
+            watches: 3,
+        };
+        assert_eq!(
+            summary(&totals),
+            "1 connections watching 2 paths\nTotal watches:2\n"
+        );
         let paths = vec!["/a".to_owned(), "/b".to_owned()];
-        assert_eq!(by_session(&[(SESSION, paths)]), "0x100001449840000\n\t/a\n\t/b\n\n");
+        assert_eq!(
+            by_session(&[(SESSION, paths)]),
+            "0x100001449840000\n\t/a\n\t/b\n\n"
+        );
         assert_eq!(by_session(&[(SESSION, vec![])]), "0x100001449840000\n\n");
         let sessions = vec![SESSION, SessionId(0x2)];
         let by_path_text = by_path(&BTreeMap::from([("/a".to_owned(), sessions)]));

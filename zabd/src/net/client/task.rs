@@ -386,6 +386,7 @@ impl Task {
             .admit(kind, self.inbound.filled_us() / 1000)
         {
             self.ctx().stats.connections_rejected.add(1);
+            self.conn.abandon();
             return Err(Cause::ConnectionThrottle);
         }
         if !renews {

@@ -341,6 +341,13 @@ impl ClientConn {
         self.phase = Phase::Ending;
     }
 
+    /// Drops what waits, and looks at nothing that still comes: a handshake that load forbids must not reach the
+    /// replica, which would close the session's other connection for it.
+    pub fn abandon(&mut self) {
+        self.queue.clear();
+        self.phase = Phase::Ending;
+    }
+
     /// The replica has answered the handshake; no session when it failed.
     pub fn on_connected(&mut self, session: SessionId, state: &State) {
         if session == SessionId::NONE {
