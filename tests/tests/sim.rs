@@ -1,0 +1,229 @@
+//! The simulator's tests. One seed, one history: a failure prints the command that repeats it.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `ZABD_SIM_SEED` | run this seed alone, and print every step |
+//! | `ZABD_SIM_SEEDS` | run so many seeds, or a range such as `5000..6000` |
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use zabd_tests::sim::{Plan, Planted, Report, Violation, check, run_caught};
+
+/// How many random histories are run unless the environment says otherwise.
+const SEEDS: u64 = 3000;
+
+/// Seeds that found something once.
+const REGRESSIONS: &str = include_str!("sim_regression_seeds.txt");
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn seeds() -> Range<u64> {
+    let Some(asked) = variable("ZABD_SIM_SEEDS") else {
+        return 0..SEEDS;
+    };
+    match asked.split_once("..") {
+        Some((from, to)) => from.parse().unwrap()..to.parse().unwrap(),
+        None => 0..asked.parse().unwrap(),
+    }
+}
+
+/// Runs `plan_of` each number on all processors until `most` have failed; what failed, by number.
+fn run_all(
+    numbers: Range<u64>,
+    most: usize,
+    plan_of: impl Fn(u64) -> Plan + Sync,
+) -> (Vec<Report>, Vec<(u64, Violation)>) {
+    let next = AtomicU64::new(numbers.start);
+    let results = Mutex::new((Vec::new(), Vec::new()));
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let enough = results.lock().unwrap().1.len() >= most;
+                    if number >= numbers.end || enough {
+                        return;
+                    }
+                    let result = run_caught(&plan_of(number));
+                    let mut results = results.lock().unwrap();
+                    match result {
+                        Ok(report) => results.0.push(report),
+                        Err(violation) => results.1.push((number, violation)),
+                    }
+                }
+            });
+        }
+    });
+    let (reports, mut failures) = results.into_inner().unwrap();
+    failures.sort_by_key(|(number, _)| *number);
+    (reports, failures)
+}
+
+fn repeat(seed: u64, test: &str) -> String {
+    format!("ZABD_SIM_SEED={seed} cargo test -p zabd-tests --test sim -- {test} --nocapture")
+}
+
+fn fail(test: &str, failures: &[(u64, Violation)]) {
+    let mut words = String::new();
+    for (seed, violation) in failures {
+        writeln!(words, "{violation}\n  to repeat: {}", repeat(*seed, test)).unwrap();
+    }
+    assert!(failures.is_empty(), "\n{words}");
+}
+
+/// Everything at once, drawn from the seed.
+#[test]
+fn random_histories() {
+    if let Some(seed) = variable("ZABD_SIM_SEED") {
+        let plan = Plan {
+            prints: true,
+            ..Plan::random(seed.parse().unwrap())
+        };
+        eprintln!("{plan:#?}");
+        let report = run_caught(&plan).unwrap_or_else(|violation| panic!("{violation}"));
+        eprintln!("{report:?}");
+        return;
+    }
+    let (reports, failures) = run_all(seeds(), 5, Plan::random);
+    fail("random_histories", &failures);
+    // A simulator in which nothing happens finds nothing.
+    let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+    eprintln!(
+        "{} histories: {} transactions, {} crashes, {} folds",
+        reports.len(),
+        sum(|report| report.transactions),
+        sum(|report| report.crashes),
+        sum(|report| report.folds)
+    );
+    if reports.len() > 100 {
+        assert!(sum(|report| report.crashes) > reports.len() as u64);
+        assert!(sum(|report| report.folds) > reports.len() as u64);
+        assert!(sum(|report| report.transactions) > 30 * reports.len() as u64);
+    }
+}
+
+/// Seeds that found something once must never again.
+#[test]
+fn regression_seeds() {
+    let seeds = REGRESSIONS
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    for seed in seeds.filter(|seed| !seed.is_empty()) {
+        let seed = seed.parse().unwrap();
+        if let Err(violation) = run_caught(&Plan::random(seed)) {
+            fail("random_histories", &[(seed, violation)]);
+        }
+    }
+}
+
+/// Same seed, same trace.
+#[test]
+fn a_seed_gives_the_same_trace_twice() {
+    let mut traces = Vec::new();
+    for seed in 0..40 {
+        let (first, second) = (
+            run_caught(&Plan::random(seed)),
+            run_caught(&Plan::random(seed)),
+        );
+        assert_eq!(first, second, "{}", repeat(seed, "random_histories"));
+        traces.push(first.map(|report| report.trace));
+    }
+    traces.dedup();
+    assert_eq!(traces.len(), 40, "every seed has a trace of its own");
+}
+
+/// One history without faults; then the same with a power cut in each of its disk operations, several times over with
+/// other outcomes for what was not synced.
+#[test]
+fn crash_at_every_disk_operation() {
+    let persistences = variable("ZABD_SIM_PERSISTENCES").map_or(6, |value| value.parse().unwrap());
+    for seed in 0..2 {
+        let undisturbed = run_caught(&Plan::crash_point(seed, None))
+            .unwrap_or_else(|violation| panic!("{violation}"));
+        let points = undisturbed.disk_operations;
+        assert!(points > 100, "only {points} disk operations");
+        let plan_of = |number: u64| Plan::crash_point(seed, Some((number / persistences, number)));
+        let (reports, failures) = run_all(0..points * persistences, 5, plan_of);
+        for (number, violation) in &failures {
+            eprintln!(
+                "seed {seed}, power cut in operation {} ({number}): {violation}",
+                number / persistences
+            );
+        }
+        assert!(
+            failures.is_empty(),
+            "{} of {} crash points",
+            failures.len(),
+            points * persistences
+        );
+        let crashed = reports.iter().filter(|report| report.crashes > 0).count() as u64;
+        assert!(
+            crashed * 10 > points * persistences * 9,
+            "{crashed} of {} runs crashed",
+            points * persistences
+        );
+    }
+}
+
+/// The promise that a broken server breaks first.
+fn promises_broken_by(planted: Planted) -> &'static [&'static str] {
+    match planted {
+        Planted::DurableBeforeSync | Planted::ApplyBeforeDurable | Planted::RecoveryDropsTail => {
+            &[check::ack_means_durable::NAME]
+        }
+        Planted::EventsAfterReads => &[check::event_before_reveal::NAME],
+        // A reply comes next, or another event.
+        Planted::EventLost => &[check::event_before_reveal::NAME, check::watches_exact::NAME],
+        Planted::EventTwice => &[check::watches_exact::NAME],
+        Planted::RepliesReversed => &[check::session_fifo::NAME],
+        Planted::ReadsDoNotWait => &[check::read_your_writes::NAME],
+        Planted::CommitsSwapped => &[check::commit_in_order::NAME],
+        Planted::FoldSkipsDeletion | Planted::FoldSkipsRow => &[check::fold_is_exact::NAME],
+        Planted::RecoveryDropsSession
+        | Planted::SilenceAssumed
+        | Planted::ExpiryForgotten
+        | Planted::PasswordIgnored => &[check::sessions_live::NAME],
+        Planted::RecoveryHalvesMulti => &[check::nothing_half_applied::NAME],
+        Planted::RequestTwice => &[check::nothing_invented::NAME],
+        // Where the older state looks the same, the client's own past tells, or an event that comes too late.
+        Planted::ReadsNameOldZxid => &[
+            check::never_back_in_time::NAME,
+            check::read_your_writes::NAME,
+            check::replies_match_model::NAME,
+            check::watches_exact::NAME,
+        ],
+        Planted::WrongCode => &[check::replies_match_model::NAME],
+        Planted::WrongDigest => &[check::tree_digest::NAME],
+        Planted::LogSilent => &[check::server_stays_up::NAME],
+    }
+}
+
+/// To trust a checker, break the code once and see it fire.
+#[test]
+fn every_checker_fires_when_the_server_is_broken() {
+    for planted in Planted::ALL {
+        let (_, failures) = run_all(0..400, 30, |seed| Plan::random(seed).with_planted(planted));
+        let expected = promises_broken_by(planted);
+        assert!(
+            failures
+                .iter()
+                .any(|(_, violation)| violation.invariant == expected[0]),
+            "{planted:?} was not noticed"
+        );
+        for (seed, violation) in &failures {
+            assert!(
+                expected.contains(&violation.invariant),
+                "{planted:?} with seed {seed}: {violation}"
+            );
+        }
+    }
+}
