@@ -106,6 +106,9 @@ pub(super) struct Subscriber {
     // Paths with entries in the data and child tables; what goes when the connection goes.
     data_paths: BTreeMap<Box<str>, ()>,
     child_paths: BTreeMap<Box<str>, ()>,
+    // Whether a data watch was left, and not the last one removed by request: Java lists a connection even when all
+    // its watches have fired.
+    has_watched_data: bool,
 }
 
 #[derive(Debug)]
@@ -128,7 +131,9 @@ pub struct WatchTable {
 /// Totals for `wchs` and `mntr`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WatchTotals {
-    /// Connections with data watches.
+    /// Connections that have left a data watch, whether it has fired meanwhile or not.
+    ///
+    /// ZooKeeper: `WatchManager.triggerWatch` leaves the connection in its table, `unwatch` does not.
     pub connections: usize,
     /// Paths with data watches.
     pub paths: usize,
@@ -241,6 +246,9 @@ impl WatchTable {
             WatcherType::PersistentRecursive => (WatchMode::PersistentRecursive.bit(), 0),
         };
         let data = inner.take(WatchSide::Data, conn, at, data_mask);
+        if data && let Some(subscriber) = inner.subscribers.get_mut(&conn) {
+            subscriber.has_watched_data = !subscriber.data_paths.is_empty();
+        }
         let children = inner.take(WatchSide::Children, conn, at, child_mask);
         data || children
     }
@@ -278,7 +286,7 @@ impl WatchTable {
             connections: inner
                 .subscribers
                 .values()
-                .filter(|subscriber| !subscriber.data_paths.is_empty())
+                .filter(|subscriber| subscriber.has_watched_data)
                 .count(),
             paths: inner.data.by_path.len(),
             data_watches: inner.data.by_path.values().map(Vec::len).sum(),
@@ -286,13 +294,13 @@ impl WatchTable {
         }
     }
 
-    /// Data watches by session, for `wchc`.
+    /// Data watches by session, for `wchc`; a session whose watches have all fired has no paths.
     #[must_use]
     pub fn paths_by_session(&self) -> Vec<(SessionId, Vec<String>)> {
         self.lock()
             .subscribers
             .values()
-            .filter(|subscriber| !subscriber.data_paths.is_empty())
+            .filter(|subscriber| subscriber.has_watched_data)
             .map(|subscriber| {
                 (
                     subscriber.session,
@@ -353,7 +361,10 @@ impl Inner {
             return;
         };
         let paths = match side {
-            WatchSide::Data => &mut subscriber.data_paths,
+            WatchSide::Data => {
+                subscriber.has_watched_data = true;
+                &mut subscriber.data_paths
+            }
             WatchSide::Children => &mut subscriber.child_paths,
         };
         if !paths.contains_key(at) {
@@ -413,5 +424,46 @@ impl Inner {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::tree::acl::AclRules;
+
+    /// As Apache ZooKeeper 3.9.5 answers `wchs` and `wchc`.
+    #[test]
+    fn a_connection_stays_listed_when_its_watches_fire() {
+        let table = WatchTable::new(0);
+        let (conn, session) = (ConnId(1), SessionId(7));
+        table.attach(conn, session, &[]);
+        table.watch_children(conn, "/a");
+        assert_eq!(table.paths_by_session(), []);
+        table.watch_data(conn, "/a");
+        assert_eq!(table.paths_by_session(), [(session, vec!["/a".to_owned()])]);
+
+        let rules = AclRules::default();
+        table
+            .lock()
+            .fire(WatchSide::Data, "/a", &mut Audience::new(None, &rules));
+        assert_eq!(table.paths_by_session(), [(session, vec![])]);
+        let totals = WatchTotals {
+            connections: 1,
+            paths: 0,
+            data_watches: 0,
+            watches: 1,
+        };
+        assert_eq!(table.totals(), totals);
+
+        table.watch_data(conn, "/b");
+        assert!(table.remove(conn, "/b", WatcherType::Data));
+        assert_eq!(
+            table.totals(),
+            WatchTotals {
+                connections: 0,
+                ..totals
+            }
+        );
     }
 }
