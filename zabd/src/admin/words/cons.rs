@@ -101,7 +101,7 @@ pub(in crate::admin) mod tests {
 
     pub(in crate::admin) fn with_session(conn: u64, peer: &str) -> ConnInfo {
         ConnInfo {
-            session: SessionId(0x1_0000_1449_8400_00),
+            session: SessionId(0x0100_0014_4984_0000),
             established_ms: 1_795_176_425_635,
             timeout_ms: 10_000,
             interest_ops: 1,

@@ -54,7 +54,7 @@ pub(in crate::admin) fn by_path(watches: &BTreeMap<String, Vec<SessionId>>) -> S
 mod tests {
     use super::*;
 
-    const SESSION: SessionId = SessionId(0x1_0000_1449_8400_00);
+    const SESSION: SessionId = SessionId(0x0100_0014_4984_0000);
 
     #[test]
     fn watches_look_like_javas() {
