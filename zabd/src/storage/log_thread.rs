@@ -546,8 +546,12 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
             .txns
             .fetch_add(synced.txns as u64, Ordering::Relaxed);
         self.stats.bytes.fetch_add(synced.bytes, Ordering::Relaxed);
-        self.stats
-            .record(started.elapsed(), self.options.slow_fsync);
+        let took = started.elapsed();
+        self.stats.record(took, self.options.slow_fsync);
+        if took > self.options.slow_fsync {
+            let elapsed_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!(elapsed_ms, "slow fsync of the transaction log");
+        }
         Ok(())
     }
 
@@ -740,6 +744,9 @@ mod tests {
             }
         };
         assert!(full.is_disk_full(), "{full}");
+        // Several attempts later it is as silent as before.
+        let silence = received.recv_timeout(FAST.retry * 30);
+        assert!(silence.is_err(), "{silence:?}");
         disk.set_capacity(None);
         let events = until_durable(&received, seq - 1);
         assert!(matches!(events[..], [LogEvent::Healed]), "{events:?}");

@@ -215,6 +215,35 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_is_made_again_in_the_fold_that_deletes_it_stays() {
+        let mut store = MemStore::new();
+        made_again(&mut store);
+    }
+
+    pub(in super::super) fn made_again(store: &mut dyn SnapshotStore) {
+        let path = Bytes::from("/again");
+        let batch = FoldBatch {
+            zxid: Zxid(1),
+            deletes: vec![path.clone()],
+            puts: vec![(path, "new".into())],
+            session_deletes: vec![SessionId(1)],
+            session_puts: vec![(SessionId(1), 5)],
+            ..FoldBatch::default()
+        };
+        store.write(batch).unwrap();
+        let (mut rows, mut sessions) = (0, 0);
+        store
+            .scan_rows(&mut |_, row| {
+                assert_eq!(row, b"new");
+                rows += 1;
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        store.scan_sessions(&mut |_, _| sessions += 1).unwrap();
+        assert_eq!((rows, sessions), (1, 1));
+    }
+
+    #[test]
     fn a_scan_stops_when_told() {
         let mut store = MemStore::new();
         store.write(fold(5)).unwrap();

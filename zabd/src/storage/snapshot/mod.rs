@@ -29,11 +29,11 @@ pub struct FoldBatch {
     pub zxid: Zxid,
     /// The digest of the tree at `zxid`.
     pub digest: u64,
-    /// Paths of znodes that are gone. A path is not also put.
+    /// Paths of znodes that are gone. Taken before `puts`, for those that were made again.
     pub deletes: Vec<Bytes>,
     /// Paths and rows of znodes that are new or changed.
     pub puts: Vec<(Bytes, Bytes)>,
-    /// Sessions that are gone.
+    /// Sessions that are gone. Taken before `session_puts`.
     pub session_deletes: Vec<SessionId>,
     /// Sessions that are new or changed, with their timeout in milliseconds.
     pub session_puts: Vec<(SessionId, i32)>,

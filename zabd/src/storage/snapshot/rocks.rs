@@ -353,7 +353,7 @@ mod tests {
     use std::fs;
     use std::process::Command;
 
-    use super::super::mem::tests::{assert_holds, fold};
+    use super::super::mem::tests::{assert_holds, fold, made_again};
     use super::*;
     use crate::storage::disk::TestDir;
 
@@ -492,6 +492,12 @@ mod tests {
             fs::rename(&aside, &victim).unwrap();
         }
         open_and_scan(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_made_again_in_the_fold_that_deletes_it_stays() {
+        let dir = TestDir::new("rocks-again");
+        made_again(&mut RocksStore::open(dir.path()).unwrap());
     }
 
     #[test]

@@ -275,6 +275,30 @@ mod tests {
         );
     }
 
+    /// The layout of docs/file-formats.md, with checksums that another implementation computed.
+    #[test]
+    fn the_bytes_are_those_that_the_document_describes() {
+        let mut header = b"ZABDLOG\n".to_vec();
+        header.extend(1u32.to_le_bytes());
+        header.extend(0xedf2_82e9_u32.to_le_bytes());
+        for field in [0x1122, 0x5_0000_0001, 9, 4200, 1, 1u64 << 20] {
+            header.extend(field.to_le_bytes());
+        }
+        assert_eq!(HEADER.encode().as_slice(), header);
+
+        let mut record = Vec::new();
+        for field in [0x304f_871d, 4, 0xde6a_5bad, 1u32] {
+            record.extend(field.to_le_bytes());
+        }
+        for field in [5, 4096u64] {
+            record.extend(field.to_le_bytes());
+        }
+        record.extend(b"body\0\0\0\0");
+        let mut out = Vec::new();
+        encode_record(&mut out, 4104, 77, 4096, Zxid(5), b"body");
+        assert_eq!(out, record);
+    }
+
     #[test]
     fn a_later_version_is_named() {
         let mut bytes = HEADER.encode();

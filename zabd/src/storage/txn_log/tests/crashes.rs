@@ -23,7 +23,7 @@ enum Op {
 struct Model {
     acked: Vec<Zxid>,
     pending: Vec<Zxid>,
-    /// What a running call may put in the place of `acked`.
+    /// What a running truncation puts in the place of `acked`.
     becoming: Option<Vec<Zxid>>,
     /// The history begins after this, at the latest.
     purged: Zxid,
@@ -89,10 +89,9 @@ impl Model {
             Op::Restart => {
                 let at = Zxid(self.last().0 + 7);
                 self.pending.clear();
-                self.becoming = Some(Vec::new());
                 self.restarting_at = Some(at);
                 log.restart_at(at)?;
-                self.acked = self.becoming.take().unwrap();
+                self.acked.clear();
                 self.restarted_at = at;
                 self.restarting_at = None;
             }
@@ -206,9 +205,10 @@ fn crash_and_recover(ops: &[Op], at: u64, seed: u64, crash: Crash) {
     model.check(&log);
     drop(log);
 
-    // Life goes on, over whatever the crash left lying about.
-    disk.reboot(Crash::Process);
+    // What opening reported is durable: somebody may have read it by now.
+    disk.reboot(Crash::Power);
     let (mut log, _) = open(&disk);
+    // Life goes on, over whatever the crash left lying about.
     model.check(&log);
     for op in [
         Op::Append { txns: 2, len: 100 },
@@ -274,6 +274,35 @@ fn a_crash_at_any_operation_keeps_what_was_acknowledged() {
             crash_and_recover(&ops, at, seed * 1_000_003 + at, Crash::Power);
         }
         crash_and_recover(&ops, at, at, Crash::Process);
+    }
+}
+
+#[test]
+fn a_crash_while_purging_leaves_no_hole() {
+    let full = SimDisk::new(3);
+    let (mut log, _) = open(&full);
+    for zxid in 1..=60 {
+        append(&mut log, [zxid], 1500);
+        log.sync().unwrap();
+    }
+    assert!(log.index().segment_bases().len() > 6);
+    drop(log);
+    full.reboot(Crash::Process);
+    for at in 0..20 {
+        for seed in 0..20 {
+            let disk = full.fork();
+            disk.reseed(seed);
+            let (mut log, _) = open(&disk);
+            disk.crash_at(disk.operations() + at);
+            let purged = log.purge(Zxid(45));
+            assert!(purged.is_ok() || disk.is_off());
+            drop(log);
+            disk.reboot(Crash::Power);
+            let (log, _) = open(&disk);
+            let found = zxids(&log);
+            assert!(found[0] <= 46, "{}", found[0]);
+            assert_eq!(found, (found[0]..=60).collect::<Vec<_>>());
+        }
     }
 }
 
