@@ -80,9 +80,7 @@ fn build(settings: &mut Settings, unreadable: bool) -> Option<Config> {
         requests,
         storage: storage(settings),
         tree: TreeConfig {
-            digest_enabled: settings.flag("digest.enabled"),
             extended_types_enabled: settings.flag("extendedTypesEnabled"),
-            emulate_353_ttl_nodes: settings.flag("emulate353TTLNodes"),
             enforce_quota: settings.flag("enforceQuota"),
         },
         containers: ContainerConfig {
@@ -317,7 +315,6 @@ fn requests(settings: &Settings) -> RequestConfig {
         throttle_max: settings.limit("request_throttle_max_requests"),
         throttle_stall_ms: settings.count("request_throttle_stall_time"),
         throttle_drop_stale: settings.flag("request_throttle_drop_stale"),
-        throttle_shutdown_ms: settings.count("request_throttler.shutdownTimeout"),
         stale_latency_check: settings.flag("request_stale_latency_check"),
         stale_connection_check: settings.flag("request_stale_connection_check"),
         throttled_op_wait_ms: settings.limit("throttled_op_wait_time"),
@@ -333,10 +330,7 @@ fn storage(settings: &Settings) -> StorageConfig {
         snap_size_limit_bytes: kib("snapSizeLimitInKb"),
         txn_log_size_limit_bytes: kib("txnLogSizeLimitInKb"),
         snap_retain_count: settings.count("autopurge.snapRetainCount"),
-        purge_interval_hours: settings.limit("autopurge.purgeInterval"),
         fsync_warning_threshold_ms: positive(settings.int("fsync.warningthresholdms")).unwrap_or(0),
-        flush_delay_ms: settings.limit("flushDelay"),
-        max_batch_size: settings.count("maxBatchSize"),
     }
 }
 
@@ -513,10 +507,6 @@ fn warn_of_danger(settings: &mut Settings) {
     if settings.flag("skipACL") {
         let message = "yes: any client may read, change and delete everything";
         settings.report(Severity::Warning, "skipACL", message);
-    }
-    if !settings.flag("digest.enabled") {
-        let message = "false: a tree that differs from its log goes unnoticed";
-        settings.report(Severity::Warning, "digest.enabled", message);
     }
 }
 

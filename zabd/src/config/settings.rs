@@ -371,13 +371,13 @@ mod tests {
             ("tickTime", "1000", file(2)),
             ("tickTime", "1500", Origin::Flag("--tick")),
             ("tickTime", "1600", Origin::Environment("X")),
-            ("maxBatchSize", "2", Origin::BuiltIn),
-            ("maxBatchSize", "3", Origin::Property),
+            ("globalOutstandingLimit", "2", Origin::BuiltIn),
+            ("globalOutstandingLimit", "3", Origin::Property),
         ]);
         assert_eq!(settings.count("snapCount"), 100);
         assert_eq!(settings.count("maxCnxns"), 7);
         assert_eq!(settings.count("tickTime"), 1500);
-        assert_eq!(settings.count("maxBatchSize"), 3);
+        assert_eq!(settings.count("globalOutstandingLimit"), 3);
         assert!(settings.findings.is_empty(), "{}", settings.findings);
     }
 

@@ -104,18 +104,8 @@ fn defaults_are_zookeepers() {
     assert_eq!(config.storage.snap_count, 100_000);
     assert_eq!(config.storage.snap_size_limit_bytes, Some(4 << 30));
     assert_eq!(config.storage.txn_log_size_limit_bytes, None);
-    assert_eq!(
-        (
-            config.storage.snap_retain_count,
-            config.storage.purge_interval_hours
-        ),
-        (3, None)
-    );
-    assert_eq!(
-        (config.storage.flush_delay_ms, config.storage.max_batch_size),
-        (None, 1000)
-    );
-    assert!(config.tree.digest_enabled && !config.tree.extended_types_enabled);
+    assert_eq!(config.storage.snap_retain_count, 3);
+    assert!(!config.tree.extended_types_enabled);
     assert_eq!(config.containers.check_interval_ms, 60_000);
     assert_eq!(config.containers.max_never_used_ms, None);
     assert!(!config.auth.skip_acl && config.auth.digest_scheme_enabled);
@@ -514,13 +504,10 @@ fn weights_multiply_the_bucket() {
 #[test]
 fn sizes_change_their_unit() {
     let scratch = Scratch::new();
-    let config = scratch.quiet(
-        "preAllocSize=0\nsnapSizeLimitInKb=-1\ntxnLogSizeLimitInKb=2\nautopurge.purgeInterval=24",
-    );
+    let config = scratch.quiet("preAllocSize=0\nsnapSizeLimitInKb=-1\ntxnLogSizeLimitInKb=2");
     assert_eq!(config.storage.pre_alloc_bytes, None);
     assert_eq!(config.storage.snap_size_limit_bytes, None);
     assert_eq!(config.storage.txn_log_size_limit_bytes, Some(2048));
-    assert_eq!(config.storage.purge_interval_hours, Some(24));
     let huge = scratch.quiet("snapSizeLimitInKb=9223372036854775807");
     assert_eq!(huge.storage.snap_size_limit_bytes, Some(u64::MAX));
 }
@@ -528,16 +515,14 @@ fn sizes_change_their_unit() {
 #[test]
 fn what_gives_safety_up_is_said() {
     let scratch = Scratch::new();
-    let (config, findings) = scratch
-        .load_with("forceSync=no\nskipACL=yes\ndigest.enabled=false")
-        .unwrap();
-    assert!(!config.storage.force_sync && config.auth.skip_acl && !config.tree.digest_enabled);
+    let (config, findings) = scratch.load_with("forceSync=no\nskipACL=yes").unwrap();
+    assert!(!config.storage.force_sync && config.auth.skip_acl);
     assert_eq!(
         findings
             .lines()
             .filter(|line| line.contains(": warning: "))
             .count(),
-        3,
+        2,
         "{findings}"
     );
     let (config, findings) = scratch.load_with("forceSync=NO\nskipACL=true").unwrap();

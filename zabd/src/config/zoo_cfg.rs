@@ -146,8 +146,6 @@ pub struct RequestConfig {
     pub throttle_stall_ms: u32,
     /// `request_throttle_drop_stale`.
     pub throttle_drop_stale: bool,
-    /// `request_throttler.shutdownTimeout`.
-    pub throttle_shutdown_ms: u32,
     /// `request_stale_latency_check`.
     pub stale_latency_check: bool,
     /// `request_stale_connection_check`.
@@ -171,25 +169,15 @@ pub struct StorageConfig {
     pub txn_log_size_limit_bytes: Option<u64>,
     /// `autopurge.snapRetainCount`; at least 3.
     pub snap_retain_count: u32,
-    /// `autopurge.purgeInterval`; `None` never purges by time.
-    pub purge_interval_hours: Option<u32>,
     /// `fsync.warningthresholdms`.
     pub fsync_warning_threshold_ms: u64,
-    /// `flushDelay`; `None` waits for no other write.
-    pub flush_delay_ms: Option<u32>,
-    /// `maxBatchSize`; at least 1.
-    pub max_batch_size: u32,
 }
 
 /// What the tree allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeConfig {
-    /// `digest.enabled`.
-    pub digest_enabled: bool,
     /// `extendedTypesEnabled`.
     pub extended_types_enabled: bool,
-    /// `emulate353TTLNodes`.
-    pub emulate_353_ttl_nodes: bool,
     /// `enforceQuota`.
     pub enforce_quota: bool,
 }

@@ -156,9 +156,11 @@ pub(super) const REQUESTS: &[Key] = &[
     prefixed("request_stale_connection_check", ONLY_TRUE, "true")
         .aliases(&["requestStaleConnectionCheck"])
         .doc("a request whose connection is gone is stale"),
-    prefixed("request_throttler.shutdownTimeout", lenient(0, INT_MAX), "10000").clamped().unit("ms").doc(
-        "how long a stopping server waits for requests in progress",
-    ),
+    prefixed("request_throttler.shutdownTimeout", lenient(0, INT_MAX), "10000")
+        .clamped()
+        .unit("ms")
+        .ignored("requests in progress when a server stops are durable or not acknowledged")
+        .doc("how long a stopping server waits for requests in progress"),
     prefixed("throttled_op_wait_time", lenient(INT_MIN, INT_MAX), "0")
         .unit("ms")
         .aliases(&["throttledOpWaitTime"])

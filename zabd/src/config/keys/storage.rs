@@ -42,47 +42,53 @@ pub(super) const STORAGE: &[Key] = &[
     prefixed("preAllocSize", PRE_ALLOC, "65536").unit("KiB").doc(
         "step in which a log file is allocated ahead of its use; 0 allocates nothing ahead",
     ),
-    prefixed("snapCount", lenient(2, INT_MAX), "100000").clamped().unit("transactions").doc(
-        "transactions after which a snapshot is taken and the log rolled; zabd snapshots in the \
-         background and takes it as an upper bound",
+    prefixed("snapCount", lenient(2, INT_MAX), "100000").clamped().unit("znodes").doc(
+        "changed znodes after which the snapshot is brought up to date, in the background; above \
+         50000 that many. ZooKeeper counts transactions",
     ),
     prefixed("snapSizeLimitInKb", lenient_long(i64::MIN, i64::MAX), "4194304").unit("KiB").doc(
-        "bytes of log after which a snapshot is taken and the log rolled; 0 or less is no limit",
+        "bytes of log after which the snapshot is brought up to date, in the background; above 48 MiB \
+         that many",
     ),
     prefixed("txnLogSizeLimitInKb", lenient_long(i64::MIN, i64::MAX), "-1").unit("KiB").doc(
         "size at which a log file is closed and the next begun; 0 or less is no limit",
     ),
     own("autopurge.snapRetainCount", int(3, INT_MAX), "3").clamped().unit("snapshots").doc(
-        "snapshots, with their logs, that retention leaves",
+        "log files that the snapshot has passed and that are kept all the same; there is one snapshot",
     ),
-    own("autopurge.purgeInterval", int(INT_MIN, INT_MAX), "0").unit("h").doc(
-        "hours between two rounds of retention, the first at start; 0 or less is never",
-    ),
+    own("autopurge.purgeInterval", int(INT_MIN, INT_MAX), "0")
+        .unit("h")
+        .ignored("old log files are removed whenever the snapshot has passed them, so that they never fill the disk")
+        .doc("hours between two rounds of retention"),
     prefixed("fsync.warningthresholdms", lenient_long(0, i64::MAX), "1000").clamped().unit("ms").doc(
         "an fsync that takes longer is counted and traced as a warning",
     ),
     prefixed("forceSync", Kind::Flag(FlagRule::UnlessNo), "yes").doc(
         "exactly `no` acknowledges writes that are not on disk yet: a power cut loses them",
     ),
-    prefixed("flushDelay", lenient_long(0, INT_MAX), "0").clamped().unit("ms").doc(
-        "how long a write may wait for others to share its fsync; 0 waits for none",
-    ),
-    prefixed("maxBatchSize", lenient(1, INT_MAX), "1000").clamped().unit("transactions").doc(
-        "transactions that share an fsync at most while `flushDelay` is on",
-    ),
+    prefixed("flushDelay", lenient_long(0, INT_MAX), "0")
+        .clamped()
+        .unit("ms")
+        .ignored("whatever waits shares one fsync, and nothing waits for company")
+        .doc("how long a write may wait for others to share its fsync"),
+    prefixed("maxBatchSize", lenient(1, INT_MAX), "1000")
+        .clamped()
+        .unit("transactions")
+        .ignored("whatever waits shares one fsync, and nothing waits for company")
+        .doc("transactions that share an fsync at most while `flushDelay` is on"),
     prefixed("maxWriteQueuePollTime", lenient_long(i64::MIN, i64::MAX), "")
         .unit("ms")
         .ignored("the log thread waits for work without polling")
         .doc("idle poll of the log writer while `flushDelay` is on"),
-    prefixed("digest.enabled", ONLY_TRUE, "true").doc(
-        "digest of the whole tree in every transaction and snapshot, checked when they are applied",
-    ),
+    prefixed("digest.enabled", ONLY_TRUE, "true")
+        .ignored("the digest is always kept")
+        .doc("digest of the whole tree in every transaction and snapshot, checked when they are applied"),
     prefixed("extendedTypesEnabled", ONLY_TRUE, "false").doc(
         "TTL znodes; without it creating one is answered Unimplemented",
     ),
-    prefixed("emulate353TTLNodes", ONLY_TRUE, "false").doc(
-        "reads and writes the owner of TTL znodes as ZooKeeper 3.5.3 did",
-    ),
+    prefixed("emulate353TTLNodes", ONLY_TRUE, "false")
+        .refused("there are no data of ZooKeeper 3.5.3 that this version could read")
+        .doc("reads and writes the owner of TTL znodes as ZooKeeper 3.5.3 did"),
     bare("znode.container.checkIntervalMs", lenient(1, INT_MAX), "60000").unit("ms").doc(
         "time between two looks for empty containers and expired TTL znodes",
     ),
