@@ -10,6 +10,9 @@ use zabd_tests::servers::{Implementation, Server, Setup, apache_unavailable};
 use crate::play::{Answer, play};
 use crate::script::{Case, Script, Step, parse};
 
+/// Answers longer than this, in lines, are shown without what both servers answer.
+const WHOLE_LINES_MAX: usize = 16;
+
 /// The two servers of a comparison: the second is held against the first.
 pub(crate) const APACHE_THEN_ZABD: [Implementation; 2] =
     [Implementation::Apache, Implementation::Zabd];
@@ -213,6 +216,7 @@ fn step_difference(
         .as_ref()
         .filter(|_| second == Implementation::Zabd);
     let mut report = format!("  {}\n", step.text);
+    let mut shown = actual.clone();
     if let Some(exception) = exception {
         if reference == Some(actual) {
             report.push_str(
@@ -228,9 +232,15 @@ fn step_difference(
         if reference == actual {
             return None;
         }
-        push_lines(&mut report, "<", reference);
+        let mut wanted = reference.clone();
+        if wanted.len().max(shown.len()) > WHOLE_LINES_MAX {
+            report.push_str("    (lines that both have are left out)\n");
+            wanted.retain(|line| !actual.contains(line));
+            shown.retain(|line| !reference.contains(line));
+        }
+        push_lines(&mut report, "<", &wanted);
     }
-    push_lines(&mut report, ">", actual);
+    push_lines(&mut report, ">", &shown);
     Some(report)
 }
 
