@@ -258,7 +258,10 @@ impl FourLetter for FourLetterWords {
     }
 
     fn argument_bytes(&self, word: [u8; 4]) -> usize {
-        Word::of(word).map_or(0, Word::argument_bytes)
+        // A word that is refused anyway is refused at once.
+        Word::of(word)
+            .filter(|word| (self.ctx.is_enabled)(word.name()))
+            .map_or(0, Word::argument_bytes)
     }
 
     fn answer(
