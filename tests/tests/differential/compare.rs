@@ -222,7 +222,12 @@ fn step_difference(
             report.push_str(
                 "    = the answers are the same, though the case says that zabd's differs\n",
             );
-        } else if exception.lines == *actual {
+        } else if exception
+            .lines
+            .iter()
+            .map(|line| line.trim_end())
+            .eq(actual.iter().map(|line| line.trim_end()))
+        {
             return None;
         }
         push_lines(&mut report, "wanted of zabd", &exception.lines);

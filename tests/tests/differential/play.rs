@@ -473,8 +473,11 @@ impl Player<'_> {
         let whole = String::from_utf8_lossy(&text).into_owned();
         match show {
             Show::Exact => answer.push(format!("4lw: {}", text.escape_ascii())),
-            Show::Shape | Show::AfterHalfClose => {
-                let lines = shape(&whole);
+            Show::Shape | Show::Sorted | Show::AfterHalfClose => {
+                let mut lines = shape(&whole);
+                if matches!(show, Show::Sorted) {
+                    lines.sort();
+                }
                 answer.extend(lines.iter().map(|line| format!("4lw: {line}")));
                 let end = if whole.ends_with('\n') { "" } else { " no" };
                 answer.push(format!("4lw:{end} newline at the end"));

@@ -93,9 +93,11 @@ pub(crate) enum Show {
     Exact,
     /// With numbers, addresses and the like replaced by their kind.
     Shape,
+    /// In shape and with sorted lines, where the order is that of a hash table.
+    Sorted,
     /// In shape, and sent by a client that closes its half of the connection at once.
     AfterHalfClose,
-    /// The sorted words before the first `=` or tab of each line.
+    /// The sorted words before the first `=` or tab of each line; metrics that only zabd has are left out.
     Keys,
 }
 
@@ -182,6 +184,7 @@ pub(crate) fn parse_step(line: &str) -> anyhow::Result<Step> {
                 None => Show::Exact,
                 Some("shape") => Show::Shape,
                 Some("keys") => Show::Keys,
+                Some("sorted") => Show::Sorted,
                 Some("half") => Show::AfterHalfClose,
                 Some(other) => bail!("unknown way to show: {other}"),
             },
