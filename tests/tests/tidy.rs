@@ -1,4 +1,8 @@
 //! What neither compiler nor clippy sees: which module uses which, and leftovers.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: what is not there fails the test"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
