@@ -277,7 +277,7 @@ impl SimServer {
                     }
                     self.steps.push_back(Step::Close(conn));
                 }
-                Effect::Expired { .. } => {}
+                Effect::Expired { .. } | Effect::QuotaExceeded { .. } => {}
             }
         }
         Ok(())

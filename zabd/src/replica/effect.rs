@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use jute_codec::proto::ConnectResponse;
-use jute_codec::{SessionId, Zxid};
+use jute_codec::{SessionId, Text, Zxid};
 
 use crate::state::Committed;
 use crate::state::conn::ConnId;
@@ -45,6 +45,11 @@ pub enum Effect {
     CloseConn {
         /// Which.
         conn: ConnId,
+    },
+    /// A request goes, or would have gone, beyond the quota on this path: for operators.
+    QuotaExceeded {
+        /// The path that the quota is on.
+        path: Text,
     },
     /// A session was not heard of in time; its end follows as a transaction.
     Expired {

@@ -296,6 +296,7 @@ impl Replica {
                     op: op.code(),
                 };
                 let mut speculation = Speculation::new(&mut self.overlay, state.tree(), zxid);
+                let mut exceeded = None;
                 let txn = prepare::prepare(
                     &self.params,
                     &header,
@@ -303,7 +304,11 @@ impl Replica {
                     &ids,
                     state,
                     &mut speculation,
+                    &mut exceeded,
                 );
+                if let Some(path) = exceeded {
+                    effects.push(Effect::QuotaExceeded { path });
+                }
                 self.enqueue(header, txn, origin(op), None, effects);
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jute_codec::SessionId;
 use jute_codec::proto::ConnectResponse;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
 use super::mailbox::{Mailbox, Taken};
@@ -67,6 +67,8 @@ pub(super) struct Driver {
     pub(super) connections: Arc<Connections>,
     pub(super) log: LogHandle,
     pub(super) figures: Arc<DriverFigures>,
+    /// Until then nothing is said of quotas, in monotonic milliseconds.
+    pub(super) quota_silence_until_ms: i64,
     /// Called after each batch.
     pub(super) after_batch: Box<dyn FnMut(BatchReport) + Send>,
 }
@@ -157,6 +159,7 @@ impl Driver {
                     steps.push_back(Step::Connected(conn, response))
                 }
                 Effect::CloseConn { conn } => steps.push_back(Step::Close(conn)),
+                Effect::QuotaExceeded { path } => self.on_quota_exceeded(&path),
                 Effect::Expired { session } => {
                     self.figures
                         .sessions_expired
@@ -176,6 +179,15 @@ impl Driver {
             }
         }
         bytes
+    }
+
+    /// Says it, but not more than once a second: a client provokes it.
+    fn on_quota_exceeded(&mut self, path: &str) {
+        let now_ms = self.clock.monotonic().now_ms();
+        if now_ms >= self.quota_silence_until_ms {
+            self.quota_silence_until_ms = now_ms + 1000;
+            warn!(path, "a request goes beyond the quota on this path");
+        }
     }
 
     /// Applies in bounded batches, with readers in between. What connections are to hear is in their outboxes before

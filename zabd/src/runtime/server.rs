@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
@@ -167,6 +168,7 @@ impl Server {
             connections: Arc::clone(&shared.connections),
             log: log_handle,
             figures: Arc::clone(&shared.driver),
+            quota_silence_until_ms: 0,
             after_batch: Box::new(move |report| after_batch.after_batch(report)),
         };
         let driver = spawn("zabd-driver", move || driver.run(effects))?;
@@ -289,10 +291,13 @@ fn on_log_event(event: LogEvent, mailbox: &Mailbox) {
              make room on the disk or mend it"
         ),
         LogEvent::Healed => info!("the transaction log can be written again; nothing was lost"),
-        LogEvent::Failed(problem) => error!(
-            problem = %chain(&problem),
-            "the transaction log takes nothing any more: nothing is acknowledged until a restart; please report this"
-        ),
+        LogEvent::Failed(problem) => {
+            error!(
+                problem = %chain(&problem),
+                "the transaction log takes nothing any more: ending the process; please report this"
+            );
+            std::process::abort();
+        }
     }
 }
 
@@ -308,10 +313,24 @@ fn chain(problem: &dyn std::error::Error) -> String {
     text
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+/// A thread that the server cannot do without: if it panics the process ends, so that whoever watches over it starts it
+/// anew, with everything that was acknowledged. Going on without it would look alive and not be.
+fn spawn(
+    name: &'static str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StartError> {
+    let guarded = move || {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            error!(
+                name,
+                "a thread of the server panicked: ending the process; please report this"
+            );
+            std::process::abort();
+        }
+    };
     thread::Builder::new()
         .name(name.to_owned())
-        .spawn(run)
+        .spawn(guarded)
         .map_err(StartError::Thread)
 }
 

@@ -27,6 +27,7 @@ pub(in crate::replica) fn prepare(
     ids: &[Id],
     state: &State,
     speculation: &mut Speculation<'_>,
+    quota_exceeded: &mut Option<Text>,
 ) -> Txn {
     let mut preparation = Preparation {
         params,
@@ -34,6 +35,7 @@ pub(in crate::replica) fn prepare(
         ids,
         state,
         speculation,
+        quota_exceeded,
     };
     match request {
         Request::Multi(MultiOps(ops)) => preparation.multi(ops),
@@ -55,6 +57,8 @@ struct Preparation<'a, 'b> {
     ids: &'a [Id],
     state: &'a State,
     speculation: &'a mut Speculation<'b>,
+    /// A quota that the request goes beyond, for operators.
+    quota_exceeded: &'a mut Option<Text>,
 }
 
 type Prepared = Result<Txn, ErrorCode>;
@@ -280,12 +284,12 @@ impl Preparation<'_, '_> {
         let node = self.speculation.look(node_path).ok_or(ErrorCode::NoNode)?;
         self.allow(node, perms::WRITE)?;
         let len = request.data.as_ref().map_or(0, Bytes::len);
-        self.check_quota(
-            node_path,
-            0,
+        let (more_bytes, current) = (
             len.cast_signed() - node.data_len.cast_signed(),
-        )?;
-        let version = check_version(node.stat.version, request.version)?.wrapping_add(1);
+            node.stat.version,
+        );
+        self.check_quota(node_path, 0, more_bytes)?;
+        let version = check_version(current, request.version)?.wrapping_add(1);
         Ok(Txn::SetData(SetDataTxn {
             path: node_path.clone(),
             data: request.data.clone(),
@@ -331,11 +335,15 @@ impl Preparation<'_, '_> {
 
     /// Usage is that of the committed tree, as in Java: what is outstanding does not count yet.
     fn check_quota(
-        &self,
+        &mut self,
         node_path: &str,
         more_nodes: i64,
         more_bytes: isize,
     ) -> Result<(), ErrorCode> {
+        let committed = self.speculation.committed();
+        if let Some(target) = committed.softly_exceeded(node_path, more_nodes, more_bytes as i64) {
+            *self.quota_exceeded = Some(Text::from(target));
+        }
         if !self.params.enforce_quota {
             return Ok(());
         }

@@ -25,6 +25,30 @@ pub struct StatsTrack {
     pub bytes_hard: i64,
 }
 
+impl StatsTrack {
+    /// Whether one more node, or `more_bytes` more, would go beyond a limit that is not enforced.
+    #[must_use]
+    pub const fn would_exceed_softly(
+        &self,
+        usage: &Self,
+        more_nodes: i64,
+        more_bytes: i64,
+    ) -> bool {
+        let count = if self.count_hard > -1 {
+            self.count_hard
+        } else {
+            self.count
+        };
+        let bytes = if self.bytes_hard > -1 {
+            self.bytes_hard
+        } else {
+            self.bytes
+        };
+        (count > -1 && more_nodes > 0 && usage.count + more_nodes > count)
+            || (bytes > -1 && more_bytes > 0 && usage.bytes + more_bytes > bytes)
+    }
+}
+
 /// Text that is no quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a list of key=number pairs")]

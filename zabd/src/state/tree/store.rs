@@ -413,6 +413,24 @@ impl Tree {
         Ok(StatsTrack::parse(limits)?.would_exceed(&usage, more_nodes, more_bytes))
     }
 
+    /// The quota that `more_nodes` and `more_bytes` below or at `node_path` would exceed, enforced or not.
+    pub(crate) fn softly_exceeded<'a>(
+        &self,
+        node_path: &'a str,
+        more_nodes: i64,
+        more_bytes: i64,
+    ) -> Option<&'a str> {
+        let target = self.quotas.covering(node_path)?;
+        let track = |path: &str| StatsTrack::parse(self.data(self.find(path)?)?).ok();
+        let (limits, usage) = (
+            track(&quota::limits_path(target))?,
+            track(&quota::stats_path(target))?,
+        );
+        limits
+            .would_exceed_softly(&usage, more_nodes, more_bytes)
+            .then_some(target)
+    }
+
     /// The armed quotas: path, limits and usage.
     pub(crate) fn quotas(&self) -> impl Iterator<Item = (&str, StatsTrack, StatsTrack)> {
         self.quotas.armed().filter_map(|target| {
