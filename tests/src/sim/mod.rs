@@ -8,22 +8,25 @@
 //! |---|---|
 //! | [`plan`] | what a run is made of, drawn from a seed; ways to break the server on purpose |
 //! | `world`, `ctx` | the loop, virtual time |
-//! | `server`, `store` | the server's threads as events; log, snapshot, recovery |
+//! | `server`, `conn`, `store` | the server's threads as events; connections; log, snapshot, recovery |
 //! | `client`, `workload` | clients and what they ask for |
 //! | [`view`] | one connection as its client sees it |
 //! | [`ledger`] | all transactions, and the model's world after each |
 //! | [`model`] | what a server should do, written a second time |
 //! | [`check`] | the promises, one file each |
 //! | [`probe`] | reading a whole state |
+//! | [`script`] | stories in text about the steps of the replica |
 
 pub mod check;
 mod client;
+mod conn;
 mod ctx;
 pub mod ledger;
 pub mod model;
 pub mod plan;
 pub mod probe;
 pub mod rng;
+pub mod script;
 mod server;
 mod store;
 pub mod trace;

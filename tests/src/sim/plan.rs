@@ -34,6 +34,8 @@ pub enum Planted {
     RecoveryHalvesMulti,
     /// Signs of life that are not writes are ignored.
     SilenceAssumed,
+    /// What a connection has heard is forgotten with it.
+    LastWordsLost,
     /// Sessions are never looked at.
     ExpiryForgotten,
     /// A password is not looked at.
@@ -52,7 +54,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::DurableBeforeSync,
         Self::ApplyBeforeDurable,
         Self::EventsAfterReads,
@@ -67,6 +69,7 @@ impl Planted {
         Self::RecoveryDropsTail,
         Self::RecoveryHalvesMulti,
         Self::SilenceAssumed,
+        Self::LastWordsLost,
         Self::ExpiryForgotten,
         Self::PasswordIgnored,
         Self::RequestTwice,

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::{Bytes, BytesMut};
-use jute_codec::frame::{take_frame, write_frame};
-use jute_codec::proto::{ConnectResponse, OpCode, Request};
+use bytes::Bytes;
+use jute_codec::frame::write_frame;
+use jute_codec::proto::{ConnectResponse, Request};
 use jute_codec::{Jute, SessionId, Zxid};
 use zabd::replica::Replica;
 use zabd::replica::clock::Clock;
@@ -12,14 +12,14 @@ use zabd::replica::effect::{Effect, WriteSeq};
 use zabd::replica::input::Input;
 use zabd::replica::params::ReplicaParams;
 use zabd::replica::session::password::password_of;
-use zabd::state::conn::{Advance, ClientConn, CloseReason, ConnId, FrameKind, Submission};
+use zabd::state::conn::{Advance, CloseReason, ConnId, Submission};
 use zabd::state::{Committed, Output, Outputs, State, StateParams};
 
 use super::check::{Check, ack_means_durable, broken, tree_digest};
+use super::conn::{SimConn, Waiting};
 use super::ctx::{Ctx, Event, Wire};
 use super::ledger::Cause;
 use super::plan::{Plan, Planted};
-use super::probe::{SimAuth, conn_params};
 use super::store::{Fold, Log};
 
 /// The length of a tick, in milliseconds.
@@ -45,34 +45,6 @@ fn replica_params(plan: &Plan) -> ReplicaParams {
         container_check_interval_ms: 3000,
         ..ReplicaParams::default()
     }
-}
-
-/// What waits in a connection's outbox.
-#[derive(Debug)]
-enum Waiting {
-    Event(Bytes),
-    Reply(Bytes),
-    Connected(Bytes, SessionId),
-    Close,
-}
-
-#[derive(Debug)]
-struct SimConn {
-    machine: ClientConn,
-    inbox: BytesMut,
-    outbox: VecDeque<Waiting>,
-    // When its session was last heard of, by the server's monotonic clock.
-    heard: Option<(SessionId, i64)>,
-    // Another connection has the session now.
-    superseded: bool,
-    // The client's end of the stream has come.
-    ended: bool,
-    scheduled: bool,
-    // With reads that do not wait: what they found, and how many replies must have gone first; writes submitted and
-    // answered so far.
-    held: VecDeque<(usize, Vec<u8>)>,
-    submitted: usize,
-    answered: usize,
 }
 
 #[derive(Debug)]
@@ -380,19 +352,7 @@ impl SimServer {
 
     /// A client connects.
     pub(super) fn on_open(&mut self, conn: u64) {
-        let opened = SimConn {
-            machine: ClientConn::new(ConnId(conn), "127.0.0.1".to_owned(), conn_params()),
-            inbox: BytesMut::new(),
-            outbox: VecDeque::new(),
-            heard: None,
-            superseded: false,
-            ended: false,
-            scheduled: false,
-            held: VecDeque::new(),
-            submitted: 0,
-            answered: 0,
-        };
-        self.conns.insert(conn, opened);
+        self.conns.insert(conn, SimConn::new(conn));
     }
 
     /// Bytes come in; those of connections that are gone, or of before a restart, reach nobody.
@@ -485,7 +445,8 @@ impl SimServer {
         };
         self.state.watches().detach(ConnId(id));
         // What the connection knows of its client goes with it.
-        if let Some((session, at_ms)) = conn.heard {
+        if let Some((session, at_ms)) = conn.heard.filter(|_| !ctx.plan.has(Planted::LastWordsLost))
+        {
             self.input(ctx, Input::Touched { session, at_ms });
         }
         self.input(ctx, Input::Disconnected { conn: ConnId(id) });
@@ -577,125 +538,5 @@ fn on_cause(ctx: &mut Ctx, cause: &Cause) -> Check {
             Ok(())
         }
         Cause::Abandoned(_) => Ok(()),
-    }
-}
-
-impl SimConn {
-    fn has_frame(&self) -> bool {
-        jute_codec::frame::peek_length(&self.inbox, 1 << 20)
-            .is_ok_and(|length| length.is_some_and(|length| self.inbox.len() >= length + 4))
-    }
-
-    /// Moves the outbox to `out`; whether the connection closes behind it.
-    fn drain(&mut self, plan: &Plan, state: &State, out: &mut Vec<u8>) -> bool {
-        if plan.has(Planted::RepliesReversed) {
-            self.reverse_replies();
-        }
-        while let Some(waiting) = self.outbox.pop_front() {
-            match waiting {
-                Waiting::Event(frame) => out.extend_from_slice(&frame),
-                Waiting::Reply(frame) => {
-                    out.extend_from_slice(&frame);
-                    if plan.has(Planted::ReadsDoNotWait) {
-                        self.answered += 1;
-                        while let Some((_, found)) =
-                            self.held.pop_front_if(|(first, _)| *first <= self.answered)
-                        {
-                            out.extend(found);
-                        }
-                    } else {
-                        self.machine.on_reply();
-                    }
-                }
-                Waiting::Connected(frame, session) => {
-                    out.extend_from_slice(&frame);
-                    self.machine.on_connected(session, state);
-                }
-                Waiting::Close => return true,
-            }
-        }
-        false
-    }
-
-    fn reverse_replies(&mut self) {
-        let places: Vec<usize> = (0..self.outbox.len())
-            .filter(|place| matches!(self.outbox[*place], Waiting::Reply(_)))
-            .collect();
-        for (first, last) in places
-            .iter()
-            .zip(places.iter().rev())
-            .take(places.len() / 2)
-        {
-            self.outbox.swap(*first, *last);
-        }
-    }
-
-    fn take_frames(&mut self, ctx: &mut Ctx, now_ms: i64) -> Result<(), CloseReason> {
-        let most = ctx.rng.between(1, 8);
-        for _ in 0..most {
-            if !self.machine.wants_frames() {
-                break;
-            }
-            let Ok(Some(frame)) = take_frame(&mut self.inbox, 1 << 20) else {
-                break;
-            };
-            let session = self.machine.session();
-            let kind = self.machine.on_frame(&frame, &SimAuth)?;
-            if let (FrameKind::Request(header), Some(session), false) =
-                (kind, session, self.superseded)
-                && header.op != OpCode::Auth.code()
-            {
-                self.heard = Some((session, now_ms));
-                ctx.sessions.on_heard(session.0, ctx.now_ms());
-            }
-        }
-        Ok(())
-    }
-
-    fn advance(
-        &mut self,
-        ctx: &Ctx,
-        state: &State,
-        most: usize,
-        out: &mut Vec<u8>,
-        submissions: &mut Vec<Submission>,
-    ) -> Advance {
-        if !ctx.plan.has(Planted::ReadsDoNotWait) {
-            let from = out.len();
-            let goes_on = self
-                .machine
-                .advance(state, &SimAuth, from + most, out, submissions);
-            // The first reply's transaction, in the last byte but four of the frame's first twenty.
-            if out.len() > from + 15
-                && ctx.plan.has(Planted::ReadsNameOldZxid)
-                && out[from + 15] % 4 == 1
-            {
-                out[from + 15] -= 1;
-            }
-            return goes_on;
-        }
-        loop {
-            // One request at a time, so that it is known what each read found.
-            let (mut found, before) = (Vec::new(), submissions.len());
-            let goes_on = self
-                .machine
-                .advance(state, &SimAuth, 1, &mut found, submissions);
-            let writes = submissions[before..]
-                .iter()
-                .filter(|one| matches!(one, Submission::Write(_)))
-                .count();
-            for _ in 0..writes {
-                self.machine.on_reply();
-            }
-            self.submitted += writes;
-            if self.submitted > self.answered {
-                self.held.push_back((self.submitted, found));
-            } else {
-                out.extend(found);
-            }
-            if !self.machine.is_ready() || goes_on != Advance::Open {
-                return goes_on;
-            }
-        }
     }
 }
