@@ -91,7 +91,28 @@ impl ReplicaHandle for Mailbox {
         self.put(submissions.drain(..).map(Input::Submitted));
     }
 
-    fn disconnected(&self, conn: ConnId) {
-        self.put([Input::Disconnected { conn }]);
+    fn disconnected(&self, conn: ConnId, heard: Option<(SessionId, i64)>) {
+        let touched = heard.map(|(session, at_ms)| Input::Touched { session, at_ms });
+        self.put(touched.into_iter().chain([Input::Disconnected { conn }]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads and pings go by the driver; without this a session that only reads would expire at a reconnect.
+    #[test]
+    fn what_a_connection_has_heard_outlives_it() {
+        let mailbox = Mailbox::default();
+        mailbox.disconnected(ConnId(1), Some((SessionId(7), 3999)));
+        mailbox.disconnected(ConnId(2), None);
+        let mut taken = Taken::default();
+        mailbox.take(&mut taken, Duration::ZERO);
+        let told = format!("{:?}", taken.inputs);
+        assert_eq!(
+            told,
+            "[Touched { session: 0x7, at_ms: 3999 }, Disconnected { conn: ConnId(1) }, Disconnected { conn: ConnId(2) }]"
+        );
     }
 }

@@ -318,6 +318,12 @@ impl Link {
         self.interest_ops.store(ops, Relaxed);
     }
 
+    /// The session, if there is one, and when it was last heard of.
+    pub(super) fn heard(&self) -> Option<(SessionId, i64)> {
+        let session = SessionId(self.session.load(Relaxed));
+        (session != SessionId::NONE).then(|| (session, self.last_heard_ms()))
+    }
+
     pub(super) fn last_heard_ms(&self) -> i64 {
         self.last_heard_ms.load(Relaxed)
     }

@@ -42,6 +42,8 @@ mod worker;
 
 use std::sync::{Arc, RwLock};
 
+use jute_codec::SessionId;
+
 pub use connections::Connections;
 pub use link::{ConnInfo, ConnStats};
 pub use listener::{BindError, ListenAddr, ListenerInfo};
@@ -57,8 +59,9 @@ use crate::state::conn::{Authenticator, ConnId, ConnParams, Submission};
 pub trait ReplicaHandle: Send + Sync + 'static {
     /// Takes all of `submissions`, in order. Must not wait for the replica.
     fn submit(&self, submissions: &mut Vec<Submission>);
-    /// A connection that submitted something is gone; its session lives on.
-    fn disconnected(&self, conn: ConnId);
+    /// A connection that submitted something is gone; its session lives on. `heard` is the session, if there was one,
+    /// and when it was last heard of, in milliseconds of the connections' clock: nobody else knows any more.
+    fn disconnected(&self, conn: ConnId, heard: Option<(SessionId, i64)>);
 }
 
 /// Answers four-letter words.

@@ -84,7 +84,6 @@ impl Drop for Registered {
         self.set_outstanding(0);
         self.give_large(self.large_bytes);
         let (ctx, conn) = (&self.shared.ctx, self.link.conn);
-        ctx.connections.remove(conn);
         if self.submitted {
             // Even a state that a panic left behind must not keep what is gone.
             ctx.state
@@ -92,8 +91,10 @@ impl Drop for Registered {
                 .unwrap_or_else(PoisonError::into_inner)
                 .watches()
                 .detach(conn);
-            ctx.replica.disconnected(conn);
+            // Before the connection cannot be asked any more: in between its session would look silent.
+            ctx.replica.disconnected(conn, self.link.heard());
         }
+        ctx.connections.remove(conn);
         ctx.stats.connections.fetch_sub(1, Relaxed);
         self.link.hub().load.fetch_sub(1, Relaxed);
     }

@@ -147,8 +147,8 @@ fn what_is_gone_is_forgotten() {
     let mut client = server.client();
     client.send(&read(1, OpCode::Exists, "/a", true));
     assert_eq!(client.xid_err(), (1, -101));
-    let conn = server.only(&client).conn;
-    assert!(server.replica.connections.last_heard_ms(conn).is_some());
+    let (conn, session) = (server.only(&client).conn, server.only(&client).session);
+    let heard_ms = server.replica.connections.last_heard_ms(conn).unwrap();
     assert_eq!(
         server
             .replica
@@ -163,7 +163,7 @@ fn what_is_gone_is_forgotten() {
     drop(client);
     server
         .replica
-        .wait_until(|inner| inner.disconnected == [conn]);
+        .wait_until(|inner| inner.disconnected == [conn] && inner.heard == [Some((session, heard_ms))]);
     assert_eq!(
         server
             .replica

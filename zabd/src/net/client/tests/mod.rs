@@ -37,6 +37,8 @@ struct Inner {
     closed: bool,
     waiting: Vec<Submission>,
     disconnected: Vec<ConnId>,
+    // The last words of connections.
+    heard: Vec<Option<(SessionId, i64)>>,
 }
 
 impl TestReplica {
@@ -191,8 +193,11 @@ impl ReplicaHandle for TestReplica {
         }
     }
 
-    fn disconnected(&self, conn: ConnId) {
-        self.inner.lock().unwrap().disconnected.push(conn);
+    fn disconnected(&self, conn: ConnId, heard: Option<(SessionId, i64)>) {
+        let mut inner = self.inner.lock().unwrap();
+        inner.disconnected.push(conn);
+        inner.heard.push(heard);
+        drop(inner);
         self.changed.notify_all();
     }
 }
