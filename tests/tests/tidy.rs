@@ -52,6 +52,10 @@ fn arrows_point_down_only() {
         let files = sources(&folder);
         assert!(!files.is_empty(), "{} has no sources", folder.display());
         for file in files {
+            // A module's tests may put it together with what it meets at run time.
+            if file.iter().any(|part| part == "tests") || file.ends_with("tests.rs") {
+                continue;
+            }
             for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
                 for used in line.split("crate::").skip(1) {
                     let used: String = used

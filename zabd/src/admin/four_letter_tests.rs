@@ -1,3 +1,5 @@
+//! Tests of the four-letter words.
+
 use std::sync::{Arc, RwLock};
 
 use jute_codec::{SessionId, Zxid};

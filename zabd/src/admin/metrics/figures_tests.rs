@@ -1,3 +1,5 @@
+//! Tests of the figures behind `mntr`.
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
