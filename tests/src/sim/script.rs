@@ -243,6 +243,9 @@ impl Story {
                 self.tell_connected(conn, response.session, response.timeout_ms)?
             }
             Effect::CloseConn { conn } => writeln!(self.printed, "  c{} closes", conn.0)?,
+            Effect::QuotaExceeded { path } => {
+                writeln!(self.printed, "quota of {path} exceeded")?;
+            }
             Effect::Expired { session } => {
                 let name = self.name(session);
                 writeln!(self.printed, "{name} expired")?;
