@@ -241,6 +241,12 @@ impl FourLetterWords {
         text
     }
 
+    /// Counts an answer, once it is made, as Java does.
+    fn sent(&self, answer: String) -> Vec<u8> {
+        self.ctx.stats.packets_sent.add(1);
+        answer.into_bytes()
+    }
+
     fn set_trace_mask(&self, argument: &[u8]) -> String {
         let Ok(bytes) = argument.try_into() else {
             // Java closes the connection over it.
@@ -275,17 +281,14 @@ impl FourLetter for FourLetterWords {
             return Vec::new();
         };
         if !(self.ctx.is_enabled)(word.name()) {
-            return refusal(word.name()).into_bytes();
+            return self.sent(refusal(word.name()));
         }
-        self.text(
-            word,
-            &Asked {
-                argument,
-                conn,
-                listener,
-            },
-        )
-        .into_bytes()
+        let asked = Asked {
+            argument,
+            conn,
+            listener,
+        };
+        self.sent(self.text(word, &asked))
     }
 }
 

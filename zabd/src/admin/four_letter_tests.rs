@@ -76,10 +76,19 @@ fn an_empty_server_has_five_nodes() {
         ask(&words, b"srvr"),
         format!("Zookeeper version: {version}\n{figures}")
     );
+    let figures = figures.replace("Sent: 0", "Sent: 1");
     assert_eq!(
         ask(&words, b"stat"),
         format!("Zookeeper version: {version}\nClients:\n\n{figures}")
     );
+}
+
+#[test]
+fn answers_count_as_sent_once_they_are_made() {
+    let words = words(|name| name == "srvr");
+    assert!(ask(&words, b"srvr").contains("\nSent: 0\n"));
+    ask(&words, b"ruok");
+    assert!(ask(&words, b"srvr").contains("\nSent: 2\n"));
 }
 
 #[test]
@@ -97,6 +106,11 @@ fn the_trace_mask_is_kept() {
 fn what_is_not_listed_is_refused_by_name() {
     let words = words(|name| name == "srvr");
     assert!(ask(&words, b"srvr").starts_with("Zookeeper version: 3.9.5-"));
+    assert_eq!(
+        words.argument_bytes(*b"stmk"),
+        0,
+        "a refusal waits for nothing"
+    );
     for (word, name) in [
         (b"ruok", "ruok"),
         (b"mntr", "mntr"),

@@ -34,14 +34,15 @@ impl Summary {
         }
     }
 
-    /// Of which only the number and the sum are known: the mean stands for everything else.
+    /// Of which only the number and the sum are known: the mean stands for everything else, the whole units next to
+    /// it for the smallest and the greatest.
     pub(super) fn of_totals(count: u64, sum: f64) -> Self {
         let mean = if count == 0 { 0.0 } else { sum / count as f64 };
         Self {
             count,
             sum,
-            min: mean,
-            max: mean,
+            min: mean.floor(),
+            max: mean.ceil(),
             quantiles: [mean; 4],
         }
     }
@@ -127,7 +128,7 @@ mod tests {
         let summary = Summary::of_totals(4, 10.0);
         assert_eq!(
             shown(&summary, Detail::Basic),
-            "avg_x=2.5 min_x=3 max_x=3 cnt_x=4 sum_x=10"
+            "avg_x=2.5 min_x=2 max_x=3 cnt_x=4 sum_x=10"
         );
     }
 }
