@@ -43,11 +43,14 @@ pub(in crate::replica) fn prepare(
     }
 }
 
-/// Whether a container or TTL node may still be deleted: it exists, has no children and belongs to no session.
+/// Whether a container or TTL node may still be deleted: it exists, is still one, and has no children.
+///
+/// Java looks only whether it belongs to no session, so that a persistent node which has come into its place since the
+/// cleaner looked is deleted. Nobody asks for that.
 pub(in crate::replica) fn may_abandon(speculation: &mut Speculation<'_>, node_path: &str) -> bool {
     let extended_types = speculation.committed().extended_types();
     speculation.look(node_path).is_some_and(|node| {
-        node.children == 0 && !matches!(node.owner(extended_types), Owner::Session(_))
+        node.children == 0 && matches!(node.owner(extended_types), Owner::Container | Owner::Ttl(_))
     })
 }
 
