@@ -26,7 +26,7 @@ pub fn effective_text(config: &Config) -> String {
     let mut text = String::new();
     for (name, value) in config.effective() {
         let hidden = if is_hidden(name) { "# " } else { "" };
-        writeln!(text, "{hidden}{name}={}", escaped(value))
+        writeln!(text, "{hidden}{}={}", escaped_key(name), escaped(value))
             .expect("a String takes all that is written to it");
     }
     text
@@ -35,6 +35,18 @@ pub fn effective_text(config: &Config) -> String {
 /// A hidden value must not be read back for the value itself, so its line is a comment.
 fn is_hidden(name: &str) -> bool {
     find(name).is_some_and(|found| found.key.is_secret(name))
+}
+
+/// Makes a key survive the properties format, where it ends at a separator and must not begin a comment.
+fn escaped_key(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for c in escaped(name).chars() {
+        if matches!(c, ' ' | '=' | ':' | '#' | '!') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
 }
 
 /// Makes a value survive the properties format.

@@ -571,7 +571,7 @@ fn the_values_in_force_make_the_same_configuration_again() {
     let scratch = Scratch::new();
     let text = "tickTime=2000\nmaxClientCnxns=0\nsnapCount=500\nforceSync=no\n4lw.commands.whitelist=*\n\
                 jute.maxbuffer=4194304\nconnection_throttle_drop_increase=0.5\ndataLogDir=DIR/l\\\\og\\u00e4\n\
-                zabd.clientPortAddresses=127.0.0.1:2190";
+                zabd.clientPortAddresses=127.0.0.1:2190\nauthProvider.a\\ b\\=\\\\\\u00ff#=x";
     let (config, _) = scratch.load_with(text).unwrap();
     let first = effective_text(&config);
     let (again, _) = scratch.load(&first).unwrap();
