@@ -110,6 +110,9 @@ pub enum DamageCause {
     /// The file ends within a record, or before what must be in it.
     #[error("the file is too short")]
     Short,
+    /// The segment says of itself that more segments were made before it than can have been.
+    #[error("impossible sequence number")]
+    Sequence,
     /// The file does not begin like a segment.
     #[error("not a log segment")]
     Magic,

@@ -56,6 +56,9 @@ pub(super) struct Tail {
     pub(super) proven: Zxid,
 }
 
+/// More segments than any log gets to; the sequence numbers after it are for those still to be made.
+const SEQUENCE_MAX: u64 = u64::MAX / 2;
+
 /// Looks through the log directory.
 pub(super) fn survey<D: Disk>(disk: &D, dir: &Path, names: &[String]) -> Result<Survey, LogError> {
     let mut found = Vec::new();
@@ -75,6 +78,12 @@ pub(super) fn survey<D: Disk>(disk: &D, dir: &Path, names: &[String]) -> Result<
             return Err(LogError::DamagedHeader {
                 file: path,
                 cause: DamageCause::Name,
+            });
+        }
+        if reader.header().sequence > SEQUENCE_MAX {
+            return Err(LogError::DamagedHeader {
+                file: path,
+                cause: DamageCause::Sequence,
             });
         }
         found.push((*reader.header(), path, reader));

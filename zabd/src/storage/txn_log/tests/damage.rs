@@ -1,7 +1,7 @@
 //! Decay of durable bytes is reported with its place; unfinished writes are left out without a word.
 
 use super::super::DamageCause;
-use super::super::format::RecordKind;
+use super::super::format::{RecordKind, SegmentHeader};
 use super::super::reader::open_segment;
 use super::super::segment::Step;
 use super::*;
@@ -212,6 +212,30 @@ fn a_shortened_segment_is_noticed() {
         read_all(&disk),
         Err(LogError::DamagedHeader {
             cause: DamageCause::Short,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_segment_that_leaves_no_sequence_number_to_the_next_is_refused() {
+    let disk = SimDisk::new(4);
+    let header = SegmentHeader {
+        salt: 1,
+        base: Zxid::ZERO,
+        sequence: u64::MAX,
+        proven_end: 0,
+        file_bytes: 0,
+        restart: false,
+    };
+    disk.open(Path::new("/log/0000000000000001.zlog"), OpenMode::CreateNew)
+        .unwrap()
+        .write_at(&header.encode(), 0)
+        .unwrap();
+    assert!(matches!(
+        read_all(&disk),
+        Err(LogError::DamagedHeader {
+            cause: DamageCause::Sequence,
             ..
         })
     ));
