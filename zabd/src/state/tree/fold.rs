@@ -165,6 +165,12 @@ pub enum RowError {
         /// The format.
         version: u8,
     },
+    /// The row's key is not the path of a node.
+    #[error("{path:?} in the snapshot is not a path")]
+    NotAPath {
+        /// The key.
+        path: String,
+    },
     /// The node's parent is not there.
     #[error("{path} has no parent in the snapshot")]
     NoParent {
@@ -210,6 +216,12 @@ impl TreeLoader {
     }
 
     pub(crate) fn row(&mut self, node_path: &str, row: &Bytes) -> Result<(), RowError> {
+        // A key that lacks its slash, say, would be taken for another node's and be counted as neither.
+        if !path::is_absolute(node_path) {
+            return Err(RowError::NotAPath {
+                path: node_path.to_owned(),
+            });
+        }
         let (stat, acl, data) = decode_row(node_path, row)?;
         let node = NewNode {
             stat,
@@ -268,5 +280,26 @@ impl Tree {
 fn clear(nodes: &mut Slab, dirty: &[NodeId]) {
     for id in dirty {
         nodes[*id].marks.dirty = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_whose_key_is_no_path_is_refused() {
+        let mut row = Vec::new();
+        encode_row(&StatPersisted::ZERO, None, None, &mut row);
+        let row = Bytes::from(row);
+        let mut loader = TreeLoader::new(1, false);
+        loader.row("/", &row).expect("the root");
+        loader.row("/a", &row).expect("a child of the root");
+        for key in ["", "a", "//", "//a", "/a/", "/a//b"] {
+            let not_a_path = RowError::NotAPath {
+                path: key.to_owned(),
+            };
+            assert_eq!(loader.row(key, &row), Err(not_a_path));
+        }
     }
 }

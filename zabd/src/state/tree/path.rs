@@ -23,6 +23,15 @@ pub fn is_valid(path: &str) -> bool {
     relative.split('/').all(is_valid_name)
 }
 
+/// Whether `path` leads from the root to a node through names that are not empty, whatever their characters.
+#[must_use]
+pub fn is_absolute(path: &str) -> bool {
+    path == "/"
+        || path
+            .strip_prefix('/')
+            .is_some_and(|relative| relative.split('/').all(|name| !name.is_empty()))
+}
+
 fn is_valid_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.chars().all(is_valid_char)
 }
@@ -85,6 +94,16 @@ pub fn self_and_ancestors(path: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn absolute_paths_have_no_empty_names() {
+        for absolute in ["/", "/a", "/a/b", "/.", "/\0"] {
+            assert!(is_absolute(absolute), "{absolute:?}");
+        }
+        for other in ["", "a", "a/b", "//", "/a/", "//a", "/a//b"] {
+            assert!(!is_absolute(other), "{other:?}");
+        }
+    }
 
     /// Rules B1, B2 of `semantics.md`, with the examples observed there.
     #[test]
