@@ -212,7 +212,7 @@ impl Server {
             }
             Effect::Connected { conn, response } => outputs.connected(conn, &response),
             Effect::CloseConn { conn } => outputs.close(conn),
-            Effect::Expired { .. } => {}
+            Effect::Expired { .. } | Effect::QuotaExceeded { .. } => {}
         }
     }
 
