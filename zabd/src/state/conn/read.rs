@@ -6,7 +6,7 @@ use jute_codec::data::{Acl, Id, perms};
 use jute_codec::frame::write_frame;
 use jute_codec::proto::{
     AddWatchMode, EventType, MultiOp, MultiOps, MultiResult, PathWatchRequest, ReplyHeader,
-    Request, SetWatches, SetWatches2, WatcherType, write_multi_results, xid,
+    Request, SetWatches, SetWatches2, WatcherType, WatchesRequest, write_multi_results, xid,
 };
 use jute_codec::writer::{write_buffer, write_str};
 use jute_codec::{ErrorCode, Jute, SessionId, Text, Zxid};
@@ -16,7 +16,7 @@ use super::request::Authenticator;
 use crate::state::State;
 use crate::state::output::write_event;
 use crate::state::tree::{NodeId, acl};
-use crate::state::watch::WatchMode;
+use crate::state::watch::{WatchMode, WatchTable};
 
 /// How much data a multiRead may return, in bytes. A request can name a large node many thousand times; a Java server
 /// runs out of memory then.
@@ -111,34 +111,8 @@ impl Reader<'_> {
                 write_multi_results(&self.multi_read(ops)?, out);
                 Ok(())
             }
-            Request::CheckWatches(request) => {
-                let kind = WatcherType::from_i32(request.watcher_type)
-                    .ok_or(ErrorCode::MarshallingError)?;
-                let watches = self.state.watches();
-                let found = request
-                    .path
-                    .as_deref()
-                    .is_some_and(|path| watches.has(self.conn, path, kind));
-                if found {
-                    Ok(())
-                } else {
-                    Err(ErrorCode::NoWatcher)
-                }
-            }
-            Request::RemoveWatches(request) => {
-                let kind = WatcherType::from_i32(request.watcher_type)
-                    .ok_or(ErrorCode::MarshallingError)?;
-                let watches = self.state.watches();
-                let found = request
-                    .path
-                    .as_deref()
-                    .is_some_and(|path| watches.remove(self.conn, path, kind));
-                if found {
-                    Ok(())
-                } else {
-                    Err(ErrorCode::NoWatcher)
-                }
-            }
+            Request::CheckWatches(request) => self.watcher(request, WatchTable::has),
+            Request::RemoveWatches(request) => self.watcher(request, WatchTable::remove),
             Request::AddWatch(request) => {
                 let mode = match AddWatchMode::from_i32(request.mode)
                     .ok_or(ErrorCode::MarshallingError)?
@@ -161,6 +135,22 @@ impl Reader<'_> {
             }
             Request::Ping | Request::SetWatches(_) | Request::SetWatches2(_) => Ok(()),
             _ => Err(ErrorCode::MarshallingError),
+        }
+    }
+
+    /// checkWatches and removeWatches: whether `look` finds a watch of that kind of the connection.
+    fn watcher(
+        &self,
+        request: &WatchesRequest,
+        look: fn(&WatchTable, ConnId, &str, WatcherType) -> bool,
+    ) -> Result<(), ErrorCode> {
+        let kind =
+            WatcherType::from_i32(request.watcher_type).ok_or(ErrorCode::MarshallingError)?;
+        let path = request.path.as_deref().ok_or(ErrorCode::NoWatcher)?;
+        if look(self.state.watches(), self.conn, path, kind) {
+            Ok(())
+        } else {
+            Err(ErrorCode::NoWatcher)
         }
     }
 
