@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use super::findings::{Findings, Origin, Severity};
 use super::keys;
 use super::members::{self, Membership};
-use super::server_line::HostPort;
 use super::settings::Settings;
 use super::written::{self, Sources, Written};
 use super::zoo_cfg::{
@@ -14,6 +13,7 @@ use super::zoo_cfg::{
     ContainerConfig, DigestAlgorithm, FourLetterWhitelist, Listener, LogConfig, LogFormat,
     MetricsConfig, RequestConfig, Secret, SessionConfig, SessionWeights, StorageConfig, TreeConfig,
 };
+use crate::replica::ensemble::member::HostPort;
 
 /// Port of the embedded server.
 const CLIENT_PORT: &str = "2181";

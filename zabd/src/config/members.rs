@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::findings::Severity;
-use super::server_line::{HostPort, Member, Role};
 use super::settings::Settings;
 use super::written::{self, Written};
+use crate::replica::ensemble::member::{HostPort, Member, Role};
 
 /// What the members and `myid` say about this server.
 #[derive(Debug, Default)]

@@ -18,7 +18,6 @@ pub mod properties;
 #[cfg(test)]
 mod properties_java;
 mod reference;
-pub mod server_line;
 mod settings;
 #[cfg(test)]
 mod tests;

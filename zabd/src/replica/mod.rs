@@ -16,6 +16,7 @@
 
 pub mod clock;
 pub mod effect;
+pub mod ensemble;
 pub mod input;
 mod janitor;
 pub mod params;
