@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jute_codec::SessionId;
 
 use super::metrics::Metrics;
+use crate::auth::Providers;
 use crate::net::client::{Connections, ListenerInfo};
 use crate::net::clock::MonotonicClock;
 use crate::net::stats::ServerStats;
@@ -25,6 +26,8 @@ pub struct AdminContext {
     pub connections: Arc<Connections>,
     /// What the clients' port counts.
     pub stats: Arc<ServerStats>,
+    /// What counts credentials.
+    pub auth: Arc<Providers>,
     /// The clock of `connections` and `session_buckets`; it started with the server.
     pub clock: MonotonicClock,
     /// What the log thread counts.
@@ -54,6 +57,7 @@ impl AdminContext {
     /// ZooKeeper: `ServerStats.reset`.
     pub(super) fn reset_stats(&self) {
         self.stats.reset();
+        self.auth.reset_counters();
         self.metrics.reset((self.runtime)(), &self.log);
     }
 }

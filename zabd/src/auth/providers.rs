@@ -75,6 +75,17 @@ impl Providers {
         self.refused.load(Relaxed)
     }
 
+    /// The counters of `ensemble` credentials begin anew; those refused are a gauge in ZooKeeper, and stay.
+    pub fn reset_counters(&self) {
+        for counter in [
+            &self.ensemble_success,
+            &self.ensemble_fail,
+            &self.ensemble_skip,
+        ] {
+            counter.store(0, Relaxed);
+        }
+    }
+
     /// `ensemble` credentials that named this ensemble: `ensemble_auth_success`.
     #[must_use]
     pub fn ensemble_auth_success(&self) -> u64 {

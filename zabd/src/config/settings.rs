@@ -161,6 +161,8 @@ impl Settings {
             Applies::Ignored(reason) => {
                 report.push((Severity::Note, format!("has no effect: {reason}")));
             }
+            // What is not served and is switched off is as it was asked for.
+            Applies::Later(_) if setting.value == Some(Value::Flag(false)) => {}
             Applies::Later(reason) if !is_default => {
                 report.push((Severity::Warning, format!("has no effect: {reason}")));
             }
@@ -429,7 +431,7 @@ mod tests {
             ("sslQuorum", "true", file(1)),
             ("portUnification", "false", file(2)),
             ("admin.serverPort", "8081", file(3)),
-            ("admin.enableServer", "true", file(4)),
+            ("admin.enableServer", "false", file(4)),
             ("watchManagerName", "x.Y", file(5)),
             ("initLimit", "10", file(6)),
             ("ssl.keyStore.password", "hush", file(7)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jute_codec::SessionId;
 use jute_codec::proto::ConnectResponse;
+use metrics::counter;
 use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
@@ -181,8 +182,10 @@ impl Driver {
         bytes
     }
 
-    /// Says it, but not more than once a second: a client provokes it.
+    /// Counts it, and says it, but not more than once a second: a client provokes it.
     fn on_quota_exceeded(&mut self, path: &str) {
+        let namespace = path.split('/').nth(1).unwrap_or_default().to_owned();
+        counter!("quota_exceeded_error_per_namespace", "key" => namespace).increment(1);
         let now_ms = self.clock.monotonic().now_ms();
         if now_ms >= self.quota_silence_until_ms {
             self.quota_silence_until_ms = now_ms + 1000;

@@ -212,7 +212,8 @@ impl Shared {
         let params = Arc::new(settings::net(&self.config));
         let stats = Arc::new(ServerStats::default());
         let auth = Arc::new(Providers::new(settings::auth(&self.config)));
-        let four_letter = FourLetterWords::new(self.admin(Arc::clone(&stats), log));
+        let four_letter =
+            FourLetterWords::new(self.admin(Arc::clone(&stats), Arc::clone(&auth), log));
         let context = ClientContext {
             state: Arc::clone(&self.state),
             connections: Arc::clone(&self.connections),
@@ -228,7 +229,12 @@ impl Shared {
         Ok(serve(&settings::listeners(&self.config), context, threads)?)
     }
 
-    fn admin(&self, stats: Arc<ServerStats>, log: &Arc<FsyncStats>) -> AdminContext {
+    fn admin(
+        &self,
+        stats: Arc<ServerStats>,
+        auth: Arc<Providers>,
+        log: &Arc<FsyncStats>,
+    ) -> AdminContext {
         let (mailbox, config) = (Arc::clone(&self.mailbox), Arc::clone(&self.config));
         let (conf, dirs, runtime) = (self.clone(), self.clone(), self.clone());
         AdminContext {
@@ -237,7 +243,8 @@ impl Shared {
             stats,
             clock: self.clock.monotonic(),
             log: Arc::clone(log),
-            metrics: Arc::new(Metrics::default()),
+            metrics: Metrics::of_process(),
+            auth,
             session_buckets: Arc::new(move || mailbox.session_buckets()),
             conf: Arc::new(move |listener| conf.conf_text(listener)),
             dir_bytes: Arc::new(move || dirs.dir_bytes()),

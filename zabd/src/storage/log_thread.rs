@@ -484,7 +484,6 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
                     let closing = self.shared.lock().closed;
                     if !self.in_trouble {
                         self.in_trouble = true;
-                        tracing::error!(%error, "transaction log cannot be written; nothing is acknowledged");
                         if closing {
                             return Err(error);
                         }
@@ -504,7 +503,6 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
         // Submitters may be waiting for room.
         self.shared.changed.notify_all();
         if std::mem::take(&mut self.in_trouble) {
-            tracing::info!("transaction log is written again");
             (self.on_event)(LogEvent::Healed);
         }
         (self.on_event)(LogEvent::Durable(last));

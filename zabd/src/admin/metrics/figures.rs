@@ -112,6 +112,10 @@ impl AdminContext {
                 "approximate_data_size",
                 Value::count(look.state.approximate_bytes + ROOT_BYTES),
             ),
+            (
+                "auth_failed_count",
+                Value::count(self.auth.auth_failed_count()),
+            ),
             ("avg_latency", Value::Mean(stats.latency.avg_ms())),
             (
                 "connection_drop_probability",
@@ -165,6 +169,9 @@ impl AdminContext {
                 stats.connection_requests.count(),
             ),
             ("digest_mismatches_count", runtime.digest_mismatches),
+            ("ensemble_auth_fail", self.auth.ensemble_auth_fail()),
+            ("ensemble_auth_skip", self.auth.ensemble_auth_skip()),
+            ("ensemble_auth_success", self.auth.ensemble_auth_success()),
             (
                 "large_requests_rejected",
                 stats.large_requests_rejected.count(),

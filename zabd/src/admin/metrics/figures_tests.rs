@@ -29,6 +29,7 @@ fn context() -> AdminContext {
         state: Arc::new(RwLock::new(State::new(StateParams::default()))),
         connections: Arc::new(Connections::new(1 << 20)),
         stats: Arc::new(ServerStats::default()),
+        auth: Arc::default(),
         clock: MonotonicClock::start(),
         log: Arc::default(),
         metrics: Arc::new(Metrics::default()),

@@ -39,7 +39,7 @@ pub type Known = (&'static str, Source);
 /// Values of the moment.
 pub const GAUGES: [Known; 24] = [
     ("approximate_data_size", Figure),
-    ("auth_failed_count", Facade),
+    ("auth_failed_count", Figure),
     ("avg_latency", Figure),
     ("connection_drop_probability", Figure),
     ("ephemerals_count", Figure),
@@ -79,9 +79,9 @@ pub const COUNTERS: [Known; 51] = [
     ("dead_watchers_queued", NoSuchPart),
     ("diff_count", Ensemble),
     ("digest_mismatches_count", Figure),
-    ("ensemble_auth_fail", Facade),
-    ("ensemble_auth_skip", Facade),
-    ("ensemble_auth_success", Facade),
+    ("ensemble_auth_fail", Figure),
+    ("ensemble_auth_skip", Figure),
+    ("ensemble_auth_success", Figure),
     ("insecure_admin_count", Facade),
     ("large_requests_rejected", Figure),
     ("learner_commit_received_count", Ensemble),

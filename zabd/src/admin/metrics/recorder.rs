@@ -2,12 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use metrics::{
-    Counter, Gauge, HistogramFn, Key, KeyName, Metadata, Recorder, SetRecorderError, SharedString,
-    Unit,
-};
+use metrics::{Counter, Gauge, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
 use super::summary::{PARTS, Summary};
 use crate::admin::RuntimeFigures;
@@ -63,12 +60,17 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the macros of the `metrics` facade record here, in the whole process and for good.
-    ///
-    /// # Errors
-    /// When the process has a recorder already.
-    pub fn install(self: &Arc<Self>) -> Result<(), SetRecorderError<impl Recorder + use<>>> {
-        metrics::set_global_recorder(Shared(Arc::clone(self)))
+    /// Those of this process. The first call makes the macros of the `metrics` facade record here, for good.
+    pub fn of_process() -> Arc<Self> {
+        static OF_PROCESS: OnceLock<Arc<Metrics>> = OnceLock::new();
+        let all = OF_PROCESS.get_or_init(|| {
+            let all = Arc::new(Self::default());
+            if metrics::set_global_recorder(Shared(Arc::clone(&all))).is_err() {
+                tracing::warn!("another part of the process records metrics: some of them stay 0");
+            }
+            all
+        });
+        Arc::clone(all)
     }
 
     /// Counters and histograms begin anew; gauges stay. Sets keep their keys, as in Java.

@@ -188,7 +188,7 @@ pub(super) struct Aftermath {
 
 /// Whether `zxid` may follow `last`: the next of its epoch, or anything of a later one.
 pub(super) fn follows(last: Zxid, zxid: Zxid) -> bool {
-    zxid.0 == last.0.wrapping_add(1) || zxid.epoch() > last.epoch()
+    last.0.checked_add(1) == Some(zxid.0) || zxid.epoch() > last.epoch()
 }
 
 const WINDOW: usize = 256 * 1024;

@@ -63,6 +63,13 @@ fn zxids_must_follow_each_other() {
     }
     append(&mut log, [0x1_0000_0003, 0x7_0000_0001], 8);
     assert_eq!(log.last_zxid(), Zxid(0x7_0000_0001));
+
+    // Nothing follows the last of all.
+    append(&mut log, [i64::MAX], 8);
+    assert!(matches!(
+        log.append(Zxid(i64::MIN), Bytes::new()),
+        Err(LogError::OutOfOrder { .. })
+    ));
 }
 
 #[test]
