@@ -11,6 +11,7 @@
 //! | [`frame`] | length-prefixed frames |
 //! | [`ids`], [`data`], [`error_code`] | zxids, session ids, `Id`, `Acl`, `Stat`, result codes |
 //! | [`proto`] | requests, replies and notifications of the client port |
+//! | [`quorum`] | what servers say to each other |
 //! | [`txn`], [`digest`] | transactions as logged and proposed, and the digest of the tree after them |
 
 pub mod data;
@@ -19,6 +20,7 @@ pub mod error_code;
 pub mod frame;
 pub mod ids;
 pub mod proto;
+pub mod quorum;
 pub mod reader;
 mod record;
 pub mod text;

@@ -24,6 +24,7 @@ mod request;
 pub mod session;
 #[cfg(test)]
 mod tests;
+pub mod zab;
 
 use std::collections::VecDeque;
 
