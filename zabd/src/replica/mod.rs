@@ -16,6 +16,7 @@
 
 pub mod clock;
 pub mod effect;
+pub mod election;
 pub mod ensemble;
 pub mod input;
 mod janitor;

@@ -85,3 +85,9 @@ impl Configs {
         self.committed.is_voter(server) || self.proposed.is_voter(server)
     }
 }
+impl Members {
+    /// t
+    pub fn text(&self) -> String {
+        String::new()
+    }
+}

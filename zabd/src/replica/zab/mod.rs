@@ -13,13 +13,26 @@
 //! Rules and names: sections 5 to 11 of `quorum-protocol.md`. Promises kept here: `AckMeansDurable`,
 //! `HistoryBeforeEpochBeforeAck`, `NoAckOvertakes`, `CommitInOrder`, `SyncStartsClean`.
 
+mod core;
+mod history;
+mod leader;
+mod learner;
+mod sync_plan;
+
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use jute_codec::data::Id;
 use jute_codec::quorum::{LeaderPacket, LearnerPacket, Notification};
 use jute_codec::{SessionId, Zxid};
 
+use self::core::{Core, Installing, Logged};
 use super::effect::WriteSeq;
-use super::ensemble::ServerId;
+use super::election::{Candidacy, Election, ElectionEffect, ElectionParams, Vote};
+use super::ensemble::{Configs, Role as MemberRole, ServerId};
+use history::History;
+use leader::Leader;
+use learner::Learner;
 
 /// A connection between a leader and a learner. Numbers are never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,7 +96,8 @@ pub enum ZabInput {
     },
     /// This write and all before it are on disk.
     Durable(WriteSeq),
-    /// The log cannot be written; nothing is acknowledged until it can.
+    /// The log cannot be written. Nothing is acknowledged, and the server takes no part, until what was asked for is
+    /// reported durable after all.
     LogTrouble,
     /// The answer to [`ZabEffect::LookUp`].
     LookedUp {
@@ -92,12 +106,21 @@ pub enum ZabInput {
         /// What the log has there.
         found: LogPlace,
     },
+    /// Bytes of a snapshot, or of a part of the log, have gone over the connection: it is alive. At the most every half
+    /// tick or so.
+    Heard {
+        /// The connection.
+        link: LinkId,
+    },
     /// The history was replaced as [`ZabEffect::Truncate`] or [`ZabEffect::ReceiveSnapshot`] asked; log and state are
     /// durable, and end with this transaction.
     Installed {
         /// The newest transaction.
         zxid: Zxid,
     },
+    /// The snapshot that [`ZabEffect::ReceiveSnapshot`] asked for broke off; the old history is in place, whole. Each
+    /// such effect is answered once, by this or by [`ZabInput::Installed`], whatever becomes of the connection.
+    NotInstalled,
     /// The time that [`Zab::deadline`] named has come.
     Wakeup,
 }
@@ -132,8 +155,18 @@ pub enum ZabEffect {
         /// What to store.
         epochs: Epochs,
     },
-    /// Apply to the state. Commits come in zxid order, each once.
+    /// Apply to the state: the transaction is committed. Replays and commits come in zxid order, each transaction
+    /// once.
     Commit {
+        /// The transaction's id.
+        zxid: Zxid,
+        /// Its bytes.
+        txn: Bytes,
+    },
+    /// Apply to the state, although nobody knows whether it will be committed: a transaction that is in the log when no
+    /// client is served. Whoever leads next keeps it, or has it cut off by [`ZabEffect::Truncate`]. Nothing of it may
+    /// reach a snapshot on disk before [`ZabEffect::Established`].
+    Replay {
         /// The transaction's id.
         zxid: Zxid,
         /// Its bytes.
@@ -145,7 +178,8 @@ pub enum ZabEffect {
         zxid: Zxid,
     },
     /// Take the snapshot that comes on the connection in place of the whole history, durably; then
-    /// [`ZabInput::Installed`]. If it breaks off: [`ZabInput::LinkDown`], with the old history still in place.
+    /// [`ZabInput::Installed`], or [`ZabInput::NotInstalled`] if it breaks off. What comes on the connection behind it
+    /// is handed on only then, or may be handed on before.
     ReceiveSnapshot {
         /// The connection.
         link: LinkId,
@@ -220,6 +254,8 @@ pub enum ZabEffect {
         role: Role,
         /// The leader, if there is one.
         leader: Option<ServerId>,
+        /// Why, for operators.
+        why: &'static str,
     },
     /// A quorum has the epoch's initial history: clients may be served.
     Established {
@@ -262,13 +298,6 @@ pub enum ZabEffect {
         /// Whether it lives.
         valid: bool,
     },
-    /// To a learner: a PING came; it is answered with the sessions heard of since the last one.
-    Pinged {
-        /// On which connection.
-        link: LinkId,
-        /// To be sent back.
-        zxid: Zxid,
-    },
     /// The oldest sync in flight is over: everything that it waits for has been given out as [`ZabEffect::Commit`].
     Synced,
     /// This server cannot go on without harm: it must end, and its operator must know why.
@@ -278,13 +307,462 @@ pub enum ZabEffect {
     },
 }
 
+/// What a server goes by; the same for as long as it lives.
+#[derive(Debug, Clone)]
+pub struct ZabParams {
+    /// This server.
+    pub me: ServerId,
+    /// The length of a tick, in milliseconds. ZooKeeper: `tickTime`.
+    pub tick_ms: i64,
+    /// How long a learner may take to be synchronised, in ticks. ZooKeeper: `initLimit`.
+    pub init_limit: i64,
+    /// How long nothing may be heard of a peer, in ticks. ZooKeeper: `syncLimit`.
+    pub sync_limit: i64,
+    /// How many committed transactions are kept in memory for learners. ZooKeeper: `zookeeper.commitLogCount`.
+    pub recent_max: usize,
+    /// How many bytes of them.
+    pub recent_bytes_max: usize,
+    /// How many bytes of transactions may wait while a snapshot is installed.
+    pub held_bytes_max: usize,
+    /// Learners always get a snapshot. ZooKeeper: `zookeeper.forceSnapshotSync`.
+    pub force_snapshot_sync: bool,
+    /// How long a candidate listens for a better vote, in milliseconds.
+    pub finalize_wait_ms: i64,
+    /// The shortest wait before votes are sent again, in milliseconds.
+    /// ZooKeeper: `zookeeper.fastleader.minNotificationInterval`.
+    pub notification_min_ms: i64,
+    /// The longest one. ZooKeeper: `zookeeper.fastleader.maxNotificationInterval`.
+    pub notification_max_ms: i64,
+}
+
+impl ZabParams {
+    /// ZooKeeper's values, for one server.
+    #[must_use]
+    pub const fn new(me: ServerId) -> Self {
+        Self {
+            me,
+            tick_ms: 2000,
+            init_limit: 10,
+            sync_limit: 5,
+            recent_max: 500,
+            recent_bytes_max: 32 << 20,
+            held_bytes_max: 64 << 20,
+            force_snapshot_sync: false,
+            finalize_wait_ms: 200,
+            notification_min_ms: 200,
+            notification_max_ms: 60_000,
+        }
+    }
+
+    const fn init_ms(&self) -> i64 {
+        self.tick_ms * self.init_limit
+    }
+
+    const fn sync_ms(&self) -> i64 {
+        self.tick_ms * self.sync_limit
+    }
+
+    /// Twice a tick.
+    const fn ping_ms(&self) -> i64 {
+        if self.tick_ms < 2 {
+            1
+        } else {
+            self.tick_ms / 2
+        }
+    }
+}
+
+/// What was found on disk.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// The epochs.
+    pub epochs: Epochs,
+    /// The newest transaction, in the log or, if the log is empty, in the snapshot; the state is as of it.
+    pub last: Zxid,
+    /// The newest transactions of the log without a gap, ending with `last`; may be empty.
+    pub recent: Vec<(Zxid, Bytes)>,
+}
+
+/// One server's share in the ensemble's order of transactions.
 #[derive(Debug)]
-/// placeholder
-pub struct Zab;
+pub struct Zab {
+    core: Core,
+    election: Election,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The last role is over, and the disk has not caught up yet; then an election begins. Holds what is logged and not
+    /// in the state.
+    Settling(VecDeque<Logged>),
+    Electing,
+    Leading(Leader),
+    Learning(Learner),
+}
+
+/// Why a role is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left(&'static str);
+
 impl Zab {
-    /// placeholder
+    /// A server that has just started, and looks for a leader.
+    #[must_use]
+    pub fn new(
+        params: ZabParams,
+        configs: Configs,
+        recovered: Recovered,
+        now_ms: i64,
+        out: &mut Vec<ZabEffect>,
+    ) -> Self {
+        let Recovered {
+            epochs,
+            last,
+            recent,
+        } = recovered;
+        let election = Election::new(ElectionParams {
+            me: params.me,
+            is_observer: is_observer(&configs, params.me),
+            finalize_wait_ms: params.finalize_wait_ms,
+            min_interval_ms: params.notification_min_ms,
+            max_interval_ms: params.notification_max_ms,
+        });
+        let history = History::new(last, recent, params.recent_max, params.recent_bytes_max);
+        let core = Core {
+            params,
+            configs,
+            epochs,
+            history,
+            last_write: WriteSeq::default(),
+            durable: WriteSeq::default(),
+            installing: Installing::Nothing,
+            links_made: 0,
+            touched: std::collections::BTreeMap::new(),
+        };
+        let mut zab = Self {
+            core,
+            election,
+            state: State::Settling(VecDeque::new()),
+        };
+        zab.settle(now_ms, out);
+        zab
+    }
+
+    /// Takes one input; what must happen is appended to `out`, in order. `now_ms` never goes back.
+    pub fn step(&mut self, now_ms: i64, input: ZabInput, out: &mut Vec<ZabEffect>) {
+        let served = self.is_established();
+        if let Err(left) = self.take(now_ms, input, out) {
+            self.leave(now_ms, left, out);
+        }
+        // What this server tells others of its vote goes by the epoch, once that stands.
+        if !served && self.is_established() {
+            self.election.set_established(self.core.epochs.current);
+        }
+    }
+
+    fn take(&mut self, now_ms: i64, input: ZabInput, out: &mut Vec<ZabEffect>) -> Result<(), Left> {
+        let core = &mut self.core;
+        match (input, &mut self.state) {
+            // The last role is over, and what to say instead depends on the disk.
+            (ZabInput::Notified { .. }, State::Settling(_)) => {}
+            (ZabInput::Notified { from, notification }, _) => {
+                let mut said = Vec::new();
+                self.election.on_notification(
+                    now_ms,
+                    from,
+                    &notification,
+                    &core.configs,
+                    &mut said,
+                );
+                self.on_election(now_ms, said, out);
+            }
+            (ZabInput::Durable(write), _) => {
+                core.durable = core.durable.max(write);
+                self.on_durable(now_ms, out);
+            }
+            (ZabInput::LogTrouble, State::Leading(_) | State::Learning(_)) => {
+                return Err(Left("the log cannot be written"));
+            }
+            (ZabInput::Installed { zxid }, _) => {
+                match std::mem::take(&mut core.installing) {
+                    Installing::Nothing => return Ok(()),
+                    Installing::Cut => core.history.cut(zxid),
+                    Installing::Snapshot => core.history.replace(zxid),
+                }
+                self.on_installed(now_ms, zxid, out)?;
+            }
+            (ZabInput::NotInstalled, state) => {
+                core.installing = Installing::Nothing;
+                if matches!(state, State::Learning(_)) {
+                    return Err(Left("the snapshot broke off"));
+                }
+                self.settle(now_ms, out);
+            }
+            (ZabInput::LinkUp { link }, State::Leading(leader)) => {
+                leader.on_link_up(now_ms, core, link);
+            }
+            (ZabInput::LinkUp { link }, State::Learning(learner)) => {
+                learner.on_link_up(now_ms, core, link, out);
+            }
+            (ZabInput::LinkDown { link }, State::Leading(leader)) => leader.on_link_down(link),
+            (ZabInput::LinkDown { link }, State::Learning(learner)) => {
+                learner.on_link_down(link)?;
+            }
+            (ZabInput::Heard { link }, State::Leading(leader)) => {
+                leader.on_heard(now_ms, core, link)
+            }
+            (ZabInput::Heard { link }, State::Learning(learner)) => {
+                learner.on_heard(now_ms, core, link)
+            }
+            (ZabInput::FromLearner { link, packet }, State::Leading(leader)) => {
+                leader.on_packet(now_ms, core, link, packet, out);
+            }
+            (ZabInput::FromLeader { link, packet }, State::Learning(learner)) => {
+                learner.on_packet(now_ms, core, link, packet, out)?;
+            }
+            (ZabInput::LookedUp { link, found }, State::Leading(leader)) => {
+                leader.on_looked_up(core, link, found, out);
+            }
+            (ZabInput::Wakeup, _) => self.wakeup(now_ms, out)?,
+            // Nobody accepts connections but a leader; what comes late, of a role that is over, has no meaning.
+            (ZabInput::LinkUp { link }, _) => out.push(ZabEffect::CloseLink { link }),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// When to step with [`ZabInput::Wakeup`], in the milliseconds of `now_ms`.
     #[must_use]
     pub fn deadline(&self) -> i64 {
-        0
+        let role = match &self.state {
+            State::Settling(_) | State::Electing => i64::MAX,
+            State::Leading(leader) => leader.deadline(),
+            State::Learning(learner) => learner.deadline(),
+        };
+        role.min(self.election.deadline())
     }
+
+    /// The id that the next transaction gets; only of a leader that a quorum follows.
+    #[must_use]
+    pub fn next_zxid(&self) -> Option<Zxid> {
+        match &self.state {
+            State::Leading(leader) => leader.next_zxid(),
+            _ => None,
+        }
+    }
+
+    /// Proposes a transaction under the id that [`Zab::next_zxid`] gave; without one nothing happens.
+    pub fn propose(&mut self, zxid: Zxid, txn: Bytes, out: &mut Vec<ZabEffect>) {
+        if let State::Leading(leader) = &mut self.state
+            && leader.next_zxid() == Some(zxid)
+        {
+            leader.propose(&mut self.core, zxid, txn, out);
+        }
+    }
+
+    /// A learner has heard of a session; the leader is told with the next PING.
+    pub fn touch(&mut self, session: SessionId, timeout_ms: i32) {
+        if matches!(self.state, State::Learning(_)) {
+            self.core.touched.insert(session, timeout_ms);
+        }
+    }
+
+    /// The role.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match &self.state {
+            State::Settling(_) | State::Electing => Role::Looking,
+            State::Leading(_) => Role::Leading,
+            State::Learning(learner) if learner.is_observer() => Role::Observing,
+            State::Learning(_) => Role::Following,
+        }
+    }
+
+    /// The leader, or who is about to be.
+    #[must_use]
+    pub const fn leader(&self) -> Option<ServerId> {
+        match &self.state {
+            State::Settling(_) | State::Electing => None,
+            State::Leading(_) => Some(self.core.params.me),
+            State::Learning(learner) => Some(learner.leader()),
+        }
+    }
+
+    /// Whether clients may be served.
+    #[must_use]
+    pub fn is_established(&self) -> bool {
+        match &self.state {
+            State::Settling(_) | State::Electing => false,
+            State::Leading(leader) => leader.is_established(),
+            State::Learning(learner) => learner.is_established(),
+        }
+    }
+
+    /// Where requests go: the connection to a leader, of a learner that serves clients.
+    #[must_use]
+    pub fn serving_link(&self) -> Option<LinkId> {
+        match &self.state {
+            State::Learning(learner) => learner.serving_link(),
+            _ => None,
+        }
+    }
+
+    /// Learners of a leader: who, whether an observer, whether it serves clients.
+    #[must_use]
+    pub fn learners(&self) -> Vec<(ServerId, bool, bool)> {
+        match &self.state {
+            State::Leading(leader) => leader.learners().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The epochs, as promised or about to be.
+    #[must_use]
+    pub const fn epochs(&self) -> Epochs {
+        self.core.epochs
+    }
+
+    /// The newest transaction in the log, durable or on its way.
+    #[must_use]
+    pub const fn last_logged(&self) -> Zxid {
+        self.core.history.logged()
+    }
+
+    /// The newest transaction given out to be applied.
+    #[must_use]
+    pub fn last_applied(&self) -> Zxid {
+        self.core.history.known()
+    }
+
+    /// Proposals of a leader that are not committed.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        match &self.state {
+            State::Leading(leader) => leader.outstanding(),
+            _ => 0,
+        }
+    }
+
+    fn on_durable(&mut self, now_ms: i64, out: &mut Vec<ZabEffect>) {
+        match &mut self.state {
+            State::Settling(_) => self.settle(now_ms, out),
+            State::Electing => {}
+            State::Leading(leader) => {
+                leader.on_durable(now_ms, &mut self.core, out);
+            }
+            State::Learning(learner) => learner.on_durable(now_ms, &self.core, out),
+        }
+    }
+
+    fn on_installed(
+        &mut self,
+        now_ms: i64,
+        zxid: Zxid,
+        out: &mut Vec<ZabEffect>,
+    ) -> Result<(), Left> {
+        if let State::Learning(learner) = &mut self.state {
+            learner.on_installed(now_ms, &mut self.core, zxid, out)
+        } else {
+            self.settle(now_ms, out);
+            Ok(())
+        }
+    }
+
+    fn wakeup(&mut self, now_ms: i64, out: &mut Vec<ZabEffect>) -> Result<(), Left> {
+        if now_ms >= self.election.deadline() {
+            let mut said = Vec::new();
+            self.election
+                .wakeup(now_ms, true, &self.core.configs, &mut said);
+            self.on_election(now_ms, said, out);
+        }
+        match &mut self.state {
+            State::Settling(_) | State::Electing => Ok(()),
+            State::Leading(leader) => leader.wakeup(now_ms, &self.core, out),
+            State::Learning(learner) => learner.wakeup(now_ms),
+        }
+    }
+
+    /// The role is over.
+    fn leave(&mut self, now_ms: i64, left: Left, out: &mut Vec<ZabEffect>) {
+        let state = std::mem::replace(&mut self.state, State::Electing);
+        let logged = match state {
+            State::Settling(logged) => logged,
+            State::Electing => VecDeque::new(),
+            State::Leading(leader) => leader.into_logged(out),
+            State::Learning(learner) => learner.into_logged(out),
+        };
+        self.core.touched.clear();
+        out.push(ZabEffect::RoleChanged {
+            role: Role::Looking,
+            leader: None,
+            why: left.0,
+        });
+        self.state = State::Settling(logged);
+        self.settle(now_ms, out);
+    }
+
+    /// Begins an election as soon as everything that was asked for is on disk: the vote says what the log has, and the
+    /// state is as of the end of the log (`SyncStartsClean`).
+    fn settle(&mut self, now_ms: i64, out: &mut Vec<ZabEffect>) {
+        let core = &mut self.core;
+        let State::Settling(logged) = &mut self.state else {
+            return;
+        };
+        if core.durable < core.last_write || core.installing != Installing::Nothing {
+            return;
+        }
+        for logged in logged.drain(..) {
+            // What a snapshot or a cut has overtaken is not in the log any more.
+            if logged.zxid > core.history.known() && logged.zxid <= core.history.logged() {
+                core.replay(logged, out);
+            }
+        }
+        debug_assert_eq!(
+            core.history.known(),
+            core.history.logged(),
+            "SyncStartsClean"
+        );
+        let candidacy = Candidacy {
+            zxid: core.history.logged(),
+            peer_epoch: core.epochs.current,
+        };
+        self.state = State::Electing;
+        out.push(ZabEffect::ConnectElection);
+        let mut said = Vec::new();
+        self.election
+            .begin(now_ms, candidacy, &core.configs, &mut said);
+        self.on_election(now_ms, said, out);
+    }
+
+    fn on_election(&mut self, now_ms: i64, said: Vec<ElectionEffect>, out: &mut Vec<ZabEffect>) {
+        for effect in said {
+            match effect {
+                ElectionEffect::Notify { to, notification } => {
+                    out.push(ZabEffect::Notify { to, notification });
+                }
+                ElectionEffect::ConnectAll => out.push(ZabEffect::ConnectElection),
+                ElectionEffect::Elected { vote } => self.on_elected(now_ms, vote, out),
+            }
+        }
+    }
+
+    fn on_elected(&mut self, now_ms: i64, vote: Vote, out: &mut Vec<ZabEffect>) {
+        let core = &mut self.core;
+        self.state = if vote.leader == core.params.me {
+            State::Leading(Leader::new(now_ms, core, out))
+        } else {
+            let observer = is_observer(&core.configs, core.params.me);
+            State::Learning(Learner::new(now_ms, core, vote.leader, observer, out))
+        };
+        out.push(ZabEffect::RoleChanged {
+            role: self.role(),
+            leader: Some(vote.leader),
+            why: "elected",
+        });
+    }
+}
+
+fn is_observer(configs: &Configs, server: ServerId) -> bool {
+    let member = configs.committed.servers.get(&server);
+    member.is_some_and(|member| member.role == MemberRole::Observer)
 }

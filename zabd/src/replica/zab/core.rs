@@ -1,0 +1,107 @@
+//! What a server has whatever its role: settings, membership, epochs, history, the numbers of its writes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jute_codec::{SessionId, Zxid};
+
+use super::history::History;
+use super::{Epochs, LinkId, ZabEffect, ZabParams};
+use crate::replica::effect::WriteSeq;
+use crate::replica::ensemble::Configs;
+
+/// The part of [`super::Zab`] that its roles share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) params: ZabParams,
+    pub(super) configs: Configs,
+    /// As promised; on disk once `last_write` of the promise is durable.
+    pub(super) epochs: Epochs,
+    pub(super) history: History,
+    /// The newest write asked for.
+    pub(super) last_write: WriteSeq,
+    /// The newest write on disk.
+    pub(super) durable: WriteSeq,
+    /// [`super::ZabInput::Installed`] or its opposite is to come.
+    pub(super) installing: Installing,
+    pub(super) links_made: u64,
+    /// Sessions that a learner has heard of since the leader's last PING, with their timeouts in milliseconds.
+    pub(super) touched: BTreeMap<SessionId, i32>,
+}
+
+/// Connections that this server makes are numbered from here, those that it accepts from zero.
+const OWN_LINKS: u64 = 1 << 63;
+
+/// What is being done to the history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Installing {
+    #[default]
+    Nothing,
+    /// Its end is cut off.
+    Cut,
+    /// A snapshot takes its place.
+    Snapshot,
+}
+
+/// A transaction that is in the log, and of which nobody knows yet whether it will be committed.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub(super) zxid: Zxid,
+    pub(super) txn: Bytes,
+    pub(super) write: WriteSeq,
+}
+
+impl Core {
+    fn next_write(&mut self) -> WriteSeq {
+        self.last_write = self.last_write.next();
+        self.last_write
+    }
+
+    /// Appends to the log.
+    pub(super) fn append(&mut self, zxid: Zxid, txn: Bytes, out: &mut Vec<ZabEffect>) -> Logged {
+        let write = self.next_write();
+        self.history.log(zxid);
+        out.push(ZabEffect::Append {
+            write,
+            zxid,
+            txn: txn.clone(),
+        });
+        Logged { zxid, txn, write }
+    }
+
+    /// Stores the epochs as they are now.
+    pub(super) fn store_epochs(&mut self, out: &mut Vec<ZabEffect>) -> WriteSeq {
+        let write = self.next_write();
+        out.push(ZabEffect::StoreEpochs {
+            write,
+            epochs: self.epochs,
+        });
+        write
+    }
+
+    /// Gives out a committed transaction of an established epoch.
+    pub(super) fn commit(&mut self, logged: Logged, out: &mut Vec<ZabEffect>) {
+        let Logged { zxid, txn, write } = logged;
+        out.push(ZabEffect::Commit {
+            zxid,
+            txn: txn.clone(),
+        });
+        self.history.know(zxid, txn, write, self.durable);
+    }
+
+    /// Gives out a logged transaction while nobody is served.
+    pub(super) fn replay(&mut self, logged: Logged, out: &mut Vec<ZabEffect>) {
+        let Logged { zxid, txn, write } = logged;
+        out.push(ZabEffect::Replay {
+            zxid,
+            txn: txn.clone(),
+        });
+        self.history.know(zxid, txn, write, self.durable);
+    }
+
+    /// A number for a connection that this server makes.
+    pub(super) fn next_link(&mut self) -> LinkId {
+        self.links_made += 1;
+        LinkId(OWN_LINKS | self.links_made)
+    }
+}

@@ -1,0 +1,709 @@
+//! The leader's side: an epoch is agreed on, learners are brought up to date, transactions are broadcast.
+//!
+//! ZooKeeper: `Leader`, `LearnerHandler`; sections 7, 8, 10 and 11.1 of `quorum-protocol.md`.
+
+mod peers;
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use jute_codec::Zxid;
+use jute_codec::quorum::packet::PROTOCOL_VERSION;
+use jute_codec::quorum::{LeaderPacket, LearnerInfo, LearnerPacket};
+
+use super::core::{Core, Logged};
+use super::sync_plan::{self, SyncPlan};
+use super::{Left, LinkId, LogPlace, ZabEffect};
+use crate::replica::effect::WriteSeq;
+use crate::replica::ensemble::ServerId;
+use peers::{Peer, Peers, Stage};
+
+/// A server that leads, or is about to.
+#[derive(Debug)]
+pub(super) struct Leader {
+    phase: Phase,
+    peers: Peers,
+    /// When the phase must be over, until it is [`Phase::Broadcast`].
+    phase_deadline_ms: i64,
+    next_ping_ms: i64,
+    /// Pings come twice a tick; the quorum is counted once.
+    half_ticks: u64,
+    /// What this server stood at when it was elected.
+    stood_at: (i64, Zxid),
+    /// Proposed and not committed, in order.
+    outstanding: VecDeque<Logged>,
+    last_proposed: Zxid,
+    /// Own proposals that are not on disk yet.
+    unsynced: VecDeque<(WriteSeq, Zxid)>,
+    /// The newest own proposal on disk.
+    own_acked: Zxid,
+    /// Learners' syncs that wait for a commit.
+    syncs: VecDeque<(Zxid, LinkId)>,
+    unnamed: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    /// Who is there? Voters that have said so, this server among them.
+    Gathering(BTreeSet<ServerId>),
+    /// The epoch is chosen and goes to disk.
+    Choosing(WriteSeq),
+    /// LEADERINFO is out; voters that have agreed.
+    Agreeing(BTreeSet<ServerId>),
+    /// A quorum has agreed. Voters that have the whole initial history; `own` is the write after which this server is
+    /// one of them.
+    Synchronising {
+        acked: BTreeSet<ServerId>,
+        own: WriteSeq,
+    },
+    /// A quorum has the history: transactions are proposed.
+    Broadcast,
+}
+
+impl Leader {
+    pub(super) fn new(now_ms: i64, core: &mut Core, out: &mut Vec<ZabEffect>) -> Self {
+        let params = &core.params;
+        let mut leader = Self {
+            phase: Phase::Gathering(BTreeSet::from([params.me])),
+            peers: Peers::default(),
+            phase_deadline_ms: now_ms + params.init_ms(),
+            next_ping_ms: now_ms + params.ping_ms(),
+            half_ticks: 0,
+            stood_at: (core.epochs.current, core.history.logged()),
+            outstanding: VecDeque::new(),
+            last_proposed: core.history.logged(),
+            unsynced: VecDeque::new(),
+            own_acked: Zxid::ZERO,
+            syncs: VecDeque::new(),
+            unnamed: 0,
+        };
+        out.push(ZabEffect::Listen(true));
+        leader.choose_epoch(core, out);
+        leader
+    }
+
+    /// What is left when the role ends: connections are closed, proposals nobody knows the fate of are returned.
+    pub(super) fn into_logged(self, out: &mut Vec<ZabEffect>) -> VecDeque<Logged> {
+        out.push(ZabEffect::Listen(false));
+        out.extend(self.peers.links().map(|link| ZabEffect::CloseLink { link }));
+        self.outstanding
+    }
+
+    pub(super) fn is_established(&self) -> bool {
+        self.phase == Phase::Broadcast
+    }
+
+    pub(super) fn deadline(&self) -> i64 {
+        let phase = if self.is_established() {
+            i64::MAX
+        } else {
+            self.phase_deadline_ms
+        };
+        phase.min(self.next_ping_ms).min(self.peers.deadline())
+    }
+
+    /// The id of the next transaction; none when the epoch has no more, or is not established.
+    pub(super) fn next_zxid(&self) -> Option<Zxid> {
+        (self.is_established() && self.last_proposed.counter() < COUNTER_MAX)
+            .then(|| self.last_proposed.next())
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    /// Servers in step, observers included, for operators.
+    pub(super) fn learners(&self) -> impl Iterator<Item = (ServerId, bool, bool)> {
+        self.peers.iter().filter_map(|(_, peer)| {
+            Some((peer.server?, peer.observer, peer.stage == Stage::Active))
+        })
+    }
+
+    pub(super) fn on_link_up(&mut self, now_ms: i64, core: &Core, link: LinkId) {
+        self.peers
+            .add(link, now_ms + core.params.init_ms() + core.params.sync_ms());
+    }
+
+    pub(super) fn on_link_down(&mut self, link: LinkId) {
+        self.peers.remove(link);
+    }
+
+    pub(super) fn on_heard(&mut self, now_ms: i64, core: &Core, link: LinkId) {
+        if let Some(peer) = self.peers.get_mut(link) {
+            let patience_ms = if peer.stage >= Stage::Synced {
+                core.params.sync_ms()
+            } else {
+                core.params.init_ms() + core.params.sync_ms()
+            };
+            peer.deadline_ms = now_ms + patience_ms;
+        }
+    }
+
+    pub(super) fn on_packet(
+        &mut self,
+        now_ms: i64,
+        core: &mut Core,
+        link: LinkId,
+        packet: LearnerPacket,
+        out: &mut Vec<ZabEffect>,
+    ) {
+        let Some(peer) = self.peers.get_mut(link) else {
+            return;
+        };
+        let stage = peer.stage;
+        match (packet, stage) {
+            (
+                LearnerPacket::FollowerInfo {
+                    accepted_epoch,
+                    info,
+                },
+                Stage::Unknown,
+            ) => {
+                self.on_info(core, link, accepted_epoch.epoch(), info, false, out);
+            }
+            (
+                LearnerPacket::ObserverInfo {
+                    accepted_epoch,
+                    info,
+                },
+                Stage::Unknown,
+            ) => {
+                self.on_info(core, link, accepted_epoch.epoch(), info, true, out);
+            }
+            (
+                LearnerPacket::AckEpoch {
+                    zxid,
+                    current_epoch,
+                },
+                Stage::Informed,
+            ) => self.on_ack_epoch(now_ms, core, link, zxid, current_epoch, out),
+            (LearnerPacket::Ack { zxid }, Stage::Synchronising) => {
+                self.on_ack_new_leader(core, link, zxid, out);
+            }
+            (LearnerPacket::Ack { zxid }, Stage::Synced | Stage::Active) => {
+                self.on_ack(core, link, zxid, out)
+            }
+            (LearnerPacket::Ping { touched, .. }, Stage::Synced | Stage::Active) => {
+                if !touched.is_empty() {
+                    out.push(ZabEffect::Touched { sessions: touched });
+                }
+            }
+            (
+                LearnerPacket::Revalidate {
+                    session,
+                    timeout_ms,
+                },
+                Stage::Active,
+            ) => {
+                out.push(ZabEffect::Revalidate {
+                    link,
+                    session,
+                    timeout_ms,
+                });
+            }
+            (LearnerPacket::Request { op: SYNC, .. }, Stage::Active) => self.on_sync(link, out),
+            (
+                LearnerPacket::Request {
+                    session,
+                    cxid,
+                    op,
+                    body,
+                    ids,
+                },
+                Stage::Active,
+            ) => out.push(ZabEffect::Requested {
+                link,
+                session,
+                cxid,
+                op,
+                body,
+                ids: ids.unwrap_or_default(),
+            }),
+            // The dialogue is what tells the stages apart: out of turn nothing has a meaning.
+            _ => return self.close(link, out),
+        }
+        self.on_heard(now_ms, core, link);
+    }
+
+    fn close(&mut self, link: LinkId, out: &mut Vec<ZabEffect>) {
+        if self.peers.remove(link) {
+            out.push(ZabEffect::CloseLink { link });
+        }
+    }
+
+    fn send(link: LinkId, packet: LeaderPacket, out: &mut Vec<ZabEffect>) {
+        out.push(ZabEffect::ToLearner { link, packet });
+    }
+
+    fn on_info(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        accepted_epoch: i64,
+        info: Option<LearnerInfo>,
+        observer: bool,
+        out: &mut Vec<ZabEffect>,
+    ) {
+        let server = match info {
+            Some(info)
+                if info.protocol_version < PROTOCOL_VERSION
+                    || info.config_version > core.configs.committed.version
+                    || info.server == core.params.me.0 =>
+            {
+                return self.close(link, out);
+            }
+            Some(info) if info.server != UNNAMED => ServerId(info.server),
+            _ => {
+                self.unnamed -= 1;
+                ServerId(self.unnamed)
+            }
+        };
+        // A server that comes back before its old connection is known to be dead.
+        if let Some(former) = self.peers.link_of(server) {
+            self.close(former, out);
+        }
+        if let Some(peer) = self.peers.get_mut(link) {
+            peer.server = Some(server);
+            peer.observer = observer;
+            peer.accepted_epoch = accepted_epoch;
+            peer.stage = Stage::Named;
+        }
+        if let Phase::Gathering(present) = &mut self.phase {
+            if !observer {
+                present.insert(server);
+            }
+            self.choose_epoch(core, out);
+        } else if !matches!(self.phase, Phase::Choosing(_)) {
+            self.inform(core, link, out);
+        }
+    }
+
+    /// Fixes the epoch once a quorum of the membership in force is there; it goes to disk before anybody hears of it.
+    fn choose_epoch(&mut self, core: &mut Core, out: &mut Vec<ZabEffect>) {
+        let Phase::Gathering(present) = &self.phase else {
+            return;
+        };
+        if !core.configs.committed.is_quorum(present) {
+            return;
+        }
+        let seen = self.peers.iter().map(|(_, peer)| peer.accepted_epoch);
+        let accepted = seen.fold(core.epochs.accepted, i64::max);
+        if accepted >= i64::from(i32::MAX) {
+            out.push(ZabEffect::Fatal {
+                why: format!(
+                    "epoch {accepted} is the last there can be: a server of this ensemble promises by an epoch that no \
+                     history leads to; look at the epoch files of all servers"
+                ),
+            });
+            return;
+        }
+        core.epochs.accepted = accepted + 1;
+        self.phase = Phase::Choosing(core.store_epochs(out));
+    }
+
+    fn inform(&mut self, core: &Core, link: LinkId, out: &mut Vec<ZabEffect>) {
+        if let Some(peer) = self.peers.get_mut(link) {
+            peer.stage = Stage::Informed;
+            let packet = LeaderPacket::LeaderInfo {
+                epoch: Zxid(core.epochs.accepted << 32),
+                protocol_version: PROTOCOL_VERSION,
+            };
+            Self::send(link, packet, out);
+        }
+    }
+
+    fn on_ack_epoch(
+        &mut self,
+        now_ms: i64,
+        core: &mut Core,
+        link: LinkId,
+        zxid: Zxid,
+        current_epoch: i32,
+        out: &mut Vec<ZabEffect>,
+    ) {
+        let Some(peer) = self.peers.get_mut(link) else {
+            return;
+        };
+        peer.zxid = zxid;
+        peer.stage = Stage::Agreed;
+        let counts = current_epoch != ACCEPTED_BEFORE && !peer.observer && zxid.0 != -1;
+        let (server, stands_at) = (peer.server, (i64::from(current_epoch), zxid));
+        match &mut self.phase {
+            Phase::Agreeing(agreed) => {
+                // A voter that knows more than this server must not be led by it.
+                if current_epoch != ACCEPTED_BEFORE && stands_at > self.stood_at {
+                    return self.close(link, out);
+                }
+                if counts {
+                    agreed.extend(server);
+                }
+                self.agree(now_ms, core, out);
+            }
+            Phase::Synchronising { .. } | Phase::Broadcast => self.synchronise(core, link, out),
+            Phase::Gathering(_) | Phase::Choosing(_) => {}
+        }
+    }
+
+    /// Goes on once a quorum has agreed to the epoch.
+    fn agree(&mut self, now_ms: i64, core: &mut Core, out: &mut Vec<ZabEffect>) {
+        let Phase::Agreeing(agreed) = &self.phase else {
+            return;
+        };
+        if !core.configs.committed.is_quorum(agreed) {
+            return;
+        }
+        core.epochs.current = core.epochs.accepted;
+        let own = core.store_epochs(out);
+        self.phase = Phase::Synchronising {
+            acked: BTreeSet::new(),
+            own,
+        };
+        self.phase_deadline_ms = now_ms + core.params.init_ms();
+        for link in self.peers.in_stage(Stage::Agreed) {
+            self.synchronise(core, link, out);
+        }
+    }
+
+    fn synchronise(&mut self, core: &Core, link: LinkId, out: &mut Vec<ZabEffect>) {
+        let Some(peer) = self.peers.get_mut(link) else {
+            return;
+        };
+        let plan = if core.params.force_snapshot_sync {
+            SyncPlan::Snap
+        } else {
+            sync_plan::plan(&core.history, peer.zxid)
+        };
+        self.carry_out(core, link, plan, out);
+    }
+
+    pub(super) fn on_looked_up(
+        &mut self,
+        core: &Core,
+        link: LinkId,
+        found: LogPlace,
+        out: &mut Vec<ZabEffect>,
+    ) {
+        if let Some(peer) = self.peers.get_mut(link)
+            && peer.stage == Stage::LookingUp
+        {
+            let plan = sync_plan::plan_from_log(peer.zxid, found);
+            self.carry_out(core, link, plan, out);
+        }
+    }
+
+    /// Sends what the plan says, then everything newer that memory has, then what is proposed; from here on the learner
+    /// gets everything.
+    fn carry_out(&mut self, core: &Core, link: LinkId, plan: SyncPlan, out: &mut Vec<ZabEffect>) {
+        let Some(peer) = self.peers.get_mut(link) else {
+            return;
+        };
+        let floor = core.history.floor();
+        let from = match plan {
+            SyncPlan::AskLog => {
+                peer.stage = Stage::LookingUp;
+                let zxid = peer.zxid;
+                out.push(ZabEffect::LookUp { link, zxid });
+                return;
+            }
+            SyncPlan::Diff { from } => {
+                let zxid = core.history.known();
+                Self::send(link, LeaderPacket::Diff { zxid }, out);
+                from
+            }
+            SyncPlan::Trunc { to } => {
+                Self::send(link, LeaderPacket::Trunc { zxid: to }, out);
+                to
+            }
+            SyncPlan::Snap => {
+                out.push(ZabEffect::SendSnapshot {
+                    link,
+                    through: floor,
+                });
+                floor
+            }
+        };
+        if from < floor {
+            out.push(ZabEffect::SendLog {
+                link,
+                after: from,
+                through: floor,
+            });
+        }
+        for recent in core.history.after(from) {
+            let (zxid, txn) = (recent.zxid, recent.txn.clone());
+            Self::send(link, LeaderPacket::Proposal { zxid, txn }, out);
+            Self::send(link, LeaderPacket::Commit { zxid }, out);
+        }
+        if !peer.observer {
+            for proposal in &self.outstanding {
+                let (zxid, txn) = (proposal.zxid, proposal.txn.clone());
+                Self::send(link, LeaderPacket::Proposal { zxid, txn }, out);
+            }
+        }
+        peer.stage = Stage::Synchronising;
+        let packet = LeaderPacket::NewLeader {
+            epoch: Zxid(core.epochs.accepted << 32),
+            members: Some(Bytes::from(core.configs.proposed.text())),
+        };
+        Self::send(link, packet, out);
+    }
+
+    fn on_ack_new_leader(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        zxid: Zxid,
+        out: &mut Vec<ZabEffect>,
+    ) {
+        if zxid != Zxid(core.epochs.accepted << 32) {
+            return self.close(link, out);
+        }
+        let Some(peer) = self.peers.get_mut(link) else {
+            return;
+        };
+        peer.stage = Stage::Synced;
+        let voter = peer.server.filter(|_| !peer.observer);
+        match &mut self.phase {
+            Phase::Synchronising { acked, .. } => {
+                acked.extend(voter);
+                self.establish(core, out);
+            }
+            _ => self.activate(link, out),
+        }
+    }
+
+    fn activate(&mut self, link: LinkId, out: &mut Vec<ZabEffect>) {
+        if let Some(peer) = self.peers.get_mut(link) {
+            peer.stage = Stage::Active;
+            Self::send(link, LeaderPacket::UpToDate, out);
+        }
+    }
+
+    /// Begins to broadcast once a quorum has the initial history.
+    fn establish(&mut self, core: &Core, out: &mut Vec<ZabEffect>) {
+        let Phase::Synchronising { acked, .. } = &self.phase else {
+            return;
+        };
+        if !core.configs.is_quorum(acked) {
+            return;
+        }
+        self.phase = Phase::Broadcast;
+        self.last_proposed = Zxid(core.epochs.accepted << 32);
+        out.push(ZabEffect::Established {
+            epoch: core.epochs.accepted,
+        });
+        for link in self.peers.in_stage(Stage::Synced) {
+            self.activate(link, out);
+        }
+    }
+
+    /// Proposes a transaction under the id that [`Self::next_zxid`] gave.
+    pub(super) fn propose(
+        &mut self,
+        core: &mut Core,
+        zxid: Zxid,
+        txn: Bytes,
+        out: &mut Vec<ZabEffect>,
+    ) {
+        debug_assert_eq!(Some(zxid), self.next_zxid(), "zxids are gapless");
+        // The own fsync runs while the proposal is on its way.
+        let logged = core.append(zxid, txn, out);
+        self.last_proposed = zxid;
+        self.unsynced.push_back((logged.write, zxid));
+        for link in self.peers.forwarding(false) {
+            let packet = LeaderPacket::Proposal {
+                zxid,
+                txn: logged.txn.clone(),
+            };
+            Self::send(link, packet, out);
+        }
+        self.outstanding.push_back(logged);
+    }
+
+    fn on_ack(&mut self, core: &mut Core, link: LinkId, zxid: Zxid, out: &mut Vec<ZabEffect>) {
+        // Acknowledgements of NEWLEADER and UPTODATE name no transaction.
+        if zxid.counter() == 0 {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(link) {
+            // Nobody can have what was never proposed.
+            if zxid > self.last_proposed {
+                return self.close(link, out);
+            }
+            peer.acked = peer.acked.max(zxid);
+            if peer.waiting.is_some_and(|(waited, _)| waited <= peer.acked) {
+                peer.waiting = None;
+            }
+            self.commit(core, out);
+        }
+    }
+
+    pub(super) fn on_durable(&mut self, now_ms: i64, core: &mut Core, out: &mut Vec<ZabEffect>) {
+        while let Some((_, zxid)) = self
+            .unsynced
+            .pop_front_if(|(write, _)| *write <= core.durable)
+        {
+            self.own_acked = zxid;
+        }
+        let me = core.params.me;
+        match &mut self.phase {
+            Phase::Choosing(write) if *write <= core.durable => {
+                self.phase = Phase::Agreeing(BTreeSet::from([me]));
+                self.phase_deadline_ms = now_ms + core.params.init_ms();
+                for link in self.peers.in_stage(Stage::Named) {
+                    self.inform(core, link, out);
+                }
+                self.agree(now_ms, core, out);
+            }
+            Phase::Synchronising { acked, own } if *own <= core.durable => {
+                acked.insert(me);
+                self.establish(core, out);
+            }
+            Phase::Broadcast => self.commit(core, out),
+            _ => {}
+        }
+    }
+
+    /// Commits, in order, what a quorum has on disk (`CommitInOrder`).
+    fn commit(&mut self, core: &mut Core, out: &mut Vec<ZabEffect>) {
+        if self.outstanding.is_empty() {
+            return;
+        }
+        let acked = self.quorum_has(core);
+        while let Some(proposal) = self
+            .outstanding
+            .pop_front_if(|proposal| proposal.zxid <= acked)
+        {
+            let (zxid, txn) = (proposal.zxid, proposal.txn.clone());
+            core.commit(proposal, out);
+            for link in self.peers.forwarding(false) {
+                Self::send(link, LeaderPacket::Commit { zxid }, out);
+            }
+            for link in self.peers.forwarding(true) {
+                let txn = txn.clone();
+                Self::send(link, LeaderPacket::Inform { zxid, txn }, out);
+            }
+            while let Some((_, link)) = self.syncs.pop_front_if(|(after, _)| *after <= zxid) {
+                if self.peers.get_mut(link).is_some() {
+                    Self::send(link, LeaderPacket::Sync, out);
+                }
+            }
+        }
+    }
+
+    /// The newest proposal that a quorum has acknowledged, with everything before it.
+    fn quorum_has(&self, core: &Core) -> Zxid {
+        let followers = self.peers.iter().filter(|(_, peer)| !peer.observer);
+        let mut acks: Vec<(Zxid, ServerId)> = followers
+            .filter_map(|(_, peer)| Some((peer.acked, peer.server?)))
+            .collect();
+        acks.push((self.own_acked, core.params.me));
+        acks.sort_unstable_by(|one, other| other.cmp(one));
+        let mut servers = BTreeSet::new();
+        for (zxid, server) in acks {
+            servers.insert(server);
+            if core.configs.is_quorum(&servers) {
+                return zxid;
+            }
+        }
+        Zxid::ZERO
+    }
+
+    /// A sync is over when everything proposed before it is committed and sent.
+    fn on_sync(&mut self, link: LinkId, out: &mut Vec<ZabEffect>) {
+        if self.outstanding.is_empty() {
+            Self::send(link, LeaderPacket::Sync, out);
+        } else {
+            self.syncs.push_back((self.last_proposed, link));
+        }
+    }
+
+    pub(super) fn wakeup(
+        &mut self,
+        now_ms: i64,
+        core: &Core,
+        out: &mut Vec<ZabEffect>,
+    ) -> Result<(), Left> {
+        if !self.is_established() && now_ms >= self.phase_deadline_ms {
+            return Err(Left("no quorum within initLimit"));
+        }
+        for link in self.peers.silent(now_ms) {
+            self.close(link, out);
+        }
+        if self.is_established()
+            && self.last_proposed.counter() >= COUNTER_MAX
+            && self.outstanding.is_empty()
+        {
+            return Err(Left("the epoch has no more zxids; the next one has"));
+        }
+        if now_ms < self.next_ping_ms {
+            return Ok(());
+        }
+        self.next_ping_ms = now_ms + core.params.ping_ms();
+        self.half_ticks += 1;
+        if self.is_established() && self.half_ticks.is_multiple_of(2) && !self.has_quorum(core) {
+            return Err(Left("no quorum follows any more"));
+        }
+        self.ping(now_ms, core, out);
+        Ok(())
+    }
+
+    fn has_quorum(&self, core: &Core) -> bool {
+        let followers = self.peers.iter().filter(|(_, peer)| !peer.observer);
+        let mut servers: BTreeSet<ServerId> =
+            followers.filter_map(|(_, peer)| peer.server).collect();
+        servers.insert(core.params.me);
+        core.configs.is_quorum(&servers)
+    }
+
+    /// Pings; a follower that has not acknowledged within syncLimit what was proposed before an earlier ping has to go.
+    fn ping(&mut self, now_ms: i64, core: &Core, out: &mut Vec<ZabEffect>) {
+        let last_proposed = self.last_proposed;
+        let mut slow = Vec::new();
+        for (link, peer) in self.peers.iter_mut() {
+            if peer.stage < Stage::Synchronising {
+                continue;
+            }
+            if peer.is_slow(now_ms, last_proposed, core.params.sync_ms()) {
+                slow.push(link);
+                continue;
+            }
+            Self::send(
+                link,
+                LeaderPacket::Ping {
+                    zxid: last_proposed,
+                },
+                out,
+            );
+        }
+        for link in slow {
+            self.close(link, out);
+        }
+    }
+}
+
+impl Peer {
+    fn is_slow(&mut self, now_ms: i64, last_proposed: Zxid, limit_ms: i64) -> bool {
+        if self.observer || self.stage != Stage::Active {
+            return false;
+        }
+        match self.waiting {
+            Some((_, since_ms)) => now_ms - since_ms > limit_ms,
+            None => {
+                if last_proposed.counter() != 0 && self.acked < last_proposed {
+                    self.waiting = Some((last_proposed, now_ms));
+                }
+                false
+            }
+        }
+    }
+}
+
+/// The last counter that an epoch uses; the one after it overflows into the next epoch.
+const COUNTER_MAX: i64 = 0xffff_fffe;
+/// In ACKEPOCH: the learner had agreed to the epoch before.
+const ACCEPTED_BEFORE: i32 = -1;
+/// The id of observers that have none.
+const UNNAMED: i64 = i64::MAX;
+/// The opcode of sync.
+const SYNC: i32 = 9;
