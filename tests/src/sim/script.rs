@@ -250,6 +250,7 @@ impl Story {
                 let name = self.name(session);
                 writeln!(self.printed, "{name} expired")?;
             }
+            other => unreachable!("of members of an ensemble only: {other:?}"),
         }
         Ok(())
     }

@@ -250,6 +250,7 @@ impl SimServer {
                     self.steps.push_back(Step::Close(conn));
                 }
                 Effect::Expired { .. } | Effect::QuotaExceeded { .. } => {}
+                other => unreachable!("of members of an ensemble only: {other:?}"),
             }
         }
         Ok(())

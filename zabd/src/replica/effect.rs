@@ -4,6 +4,7 @@ use bytes::Bytes;
 use jute_codec::proto::ConnectResponse;
 use jute_codec::{SessionId, Text, Zxid};
 
+use super::zab::{Epochs, ZabEffect};
 use crate::state::Committed;
 use crate::state::conn::ConnId;
 
@@ -32,7 +33,7 @@ pub enum Effect {
         /// Its bytes, as in the log and in proposals.
         payload: Bytes,
     },
-    /// Apply to the state. Commits come in zxid order, each after its write was reported durable.
+    /// Apply to the state. Commits come in zxid order; in an ensemble perhaps before the write is durable here.
     Commit(Box<Committed>),
     /// Answer a handshake without a transaction.
     Connected {
@@ -46,6 +47,29 @@ pub enum Effect {
         /// Which.
         conn: ConnId,
     },
+    /// Store both epochs; [`super::input::Input::Durable`] reports it like an append.
+    StoreEpochs {
+        /// The write's number.
+        write: WriteSeq,
+        /// What to store.
+        epochs: Epochs,
+    },
+    /// Answer a sync: everything that it waits for has been given out as [`Effect::Commit`].
+    Synced {
+        /// Who.
+        conn: ConnId,
+        /// The client's number for the request.
+        xid: i32,
+        /// The path that it named, for the answer.
+        path: Option<Text>,
+    },
+    /// Clients may be served, and folds go on. Of a server that stands alone this goes without saying.
+    Serve,
+    /// Close all connections of clients and take no more; no folds until [`Effect::Serve`].
+    StopServing,
+    /// Something for the other servers, or for log and state as a whole. Never [`ZabEffect::Append`],
+    /// [`ZabEffect::StoreEpochs`], [`ZabEffect::Commit`], [`ZabEffect::Replay`] or one that is answered in here.
+    Peer(ZabEffect),
     /// A request goes, or would have gone, beyond the quota on this path: for operators.
     QuotaExceeded {
         /// The path that the quota is on.

@@ -3,6 +3,7 @@
 use jute_codec::SessionId;
 
 use super::effect::WriteSeq;
+use super::zab::ZabInput;
 use crate::state::conn::{ConnId, Submission};
 
 /// One thing that happened.
@@ -12,6 +13,8 @@ pub enum Input {
     Submitted(Submission),
     /// This write and all before it are on disk.
     Durable(WriteSeq),
+    /// From the other servers, or about log and state as a whole. Never [`ZabInput::Durable`] or [`ZabInput::Wakeup`].
+    Peer(ZabInput),
     /// The session's connection was heard of at that time, in monotonic milliseconds.
     Touched {
         /// The session.

@@ -25,6 +25,13 @@ pub struct ReplicaParams {
     pub container_never_used_max_ms: i64,
 }
 
+impl ReplicaParams {
+    /// The session timeout that a client gets which asks for `wished_ms`.
+    pub(super) fn negotiated_ms(&self, wished_ms: i32) -> i32 {
+        wished_ms.clamp(self.session_timeout_min_ms, self.session_timeout_max_ms)
+    }
+}
+
 impl Default for ReplicaParams {
     fn default() -> Self {
         Self {

@@ -9,11 +9,14 @@ use jute_codec::proto::{
     CheckVersionRequest, ConnectRequest, CreateRequest, CreateTtlRequest, DeleteRequest, MultiOp,
     MultiOps, Request, SetAclRequest, SetDataRequest,
 };
+use jute_codec::txn::TxnEntry;
 use jute_codec::{SessionId, Text, Zxid};
 use proptest::prelude::Rng as _;
 use proptest::test_runner::{Config, TestRng, TestRunner};
 
+use super::effect::WriteSeq;
 use super::*;
+use crate::state::conn::{ClientRequest, Submission, WriteBody};
 use crate::state::tree::acl::AclRules;
 use crate::state::{Outputs, StateLoader, StateParams};
 
@@ -91,7 +94,8 @@ impl Bench {
             request,
         }));
         self.replica
-            .sessions
+            .sessions()
+            .expect("it stands alone")
             .by_deadline()
             .flat_map(|(_, sessions)| sessions)
             .copied()
@@ -114,7 +118,7 @@ impl Bench {
 
     /// Makes everything durable and applies it. Every predicted digest must be the one that applying comes to.
     fn settle(&mut self) {
-        self.step(Input::Durable(self.replica.last_write));
+        self.step(Input::Durable(WriteSeq(u64::MAX)));
         let mut outputs = Outputs::default();
         for effect in self.effects.drain(..) {
             if let Effect::Commit(committed) = effect {

@@ -16,6 +16,7 @@ use crate::net::client::Connections;
 use crate::replica::Replica;
 use crate::replica::effect::{Effect, WriteSeq};
 use crate::replica::input::Input;
+use crate::replica::session::SessionTracker;
 use crate::state::conn::ConnId;
 use crate::state::{Committed, Outputs, State};
 use crate::storage::log_thread::{self, DurableWrite, LogHandle};
@@ -104,8 +105,10 @@ impl Driver {
     }
 
     fn session_buckets(&self) -> Vec<(i64, Vec<SessionId>)> {
-        self.replica
-            .sessions()
+        let Some(sessions) = self.replica.sessions() else {
+            return Vec::new();
+        };
+        sessions
             .by_deadline()
             .map(|(deadline_ms, sessions)| (deadline_ms, sessions.iter().copied().collect()))
             .collect()
@@ -167,6 +170,7 @@ impl Driver {
                         .fetch_add(1, Ordering::Relaxed);
                     info!(%session, "session expired");
                 }
+                other => unreachable!("of members of an ensemble only: {other:?}"),
             }
         }
         if !records.is_empty() {
@@ -229,7 +233,8 @@ impl Driver {
         self.figures
             .outstanding
             .store(self.replica.outstanding() as u64, Ordering::Relaxed);
-        let sessions = i64::try_from(self.replica.sessions().len()).unwrap_or(i64::MAX);
+        let sessions = self.replica.sessions().map_or(0, SessionTracker::len);
+        let sessions = i64::try_from(sessions).unwrap_or(i64::MAX);
         self.figures.sessions.store(sessions, Ordering::Relaxed);
     }
 }

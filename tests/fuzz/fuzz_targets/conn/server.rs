@@ -213,6 +213,7 @@ impl Server {
             Effect::Connected { conn, response } => outputs.connected(conn, &response),
             Effect::CloseConn { conn } => outputs.close(conn),
             Effect::Expired { .. } | Effect::QuotaExceeded { .. } => {}
+            other => unreachable!("of members of an ensemble only: {other:?}"),
         }
     }
 

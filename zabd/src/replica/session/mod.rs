@@ -2,27 +2,41 @@
 //!
 //! ZooKeeper: `SessionTrackerImpl`, `ExpiryQueue`; rules G1 to G7 of `semantics.md`.
 
+mod attached;
+mod ids;
 pub mod password;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jute_codec::SessionId;
 
+pub(super) use attached::Attached;
+pub(super) use ids::SessionIds;
+
+use super::zab::LinkId;
 use crate::state::conn::ConnId;
+
+/// Where a session's client is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// To this server.
+    Conn(ConnId),
+    /// To a learner, which is connected like this.
+    Link(LinkId),
+}
 
 #[derive(Debug)]
 struct Session {
     timeout_ms: i32,
     /// A multiple of the tick; the session's place in `buckets`.
     deadline_ms: i64,
-    conn: Option<ConnId>,
+    owner: Option<Owner>,
 }
 
 /// The sessions that a server keeps the time of.
 #[derive(Debug)]
 pub struct SessionTracker {
     tick_ms: i64,
-    next_id: i64,
     // Live sessions. One that is ending is gone from here before its transaction is made.
     sessions: BTreeMap<SessionId, Session>,
     // Exactly the live sessions, by deadline; no bucket is empty.
@@ -32,32 +46,15 @@ pub struct SessionTracker {
 }
 
 impl SessionTracker {
-    /// No sessions yet. Ids start at a place that the wall clock and the server's id tell apart from earlier ones.
+    /// No sessions yet.
     #[must_use]
-    pub fn new(server_id: u8, tick_ms: i32, wall_ms: i64) -> Self {
+    pub fn new(tick_ms: i32) -> Self {
         Self {
             tick_ms: i64::from(tick_ms.max(1)),
-            next_id: first_id(server_id, wall_ms),
             sessions: BTreeMap::new(),
             buckets: BTreeMap::new(),
             conns: BTreeMap::new(),
         }
-    }
-
-    /// Begins a session on a connection.
-    pub fn create(&mut self, timeout_ms: i32, conn: ConnId, now_ms: i64) -> SessionId {
-        let session = loop {
-            let candidate = SessionId(self.next_id);
-            self.next_id = self.next_id.wrapping_add(1);
-            let is_free =
-                !matches!(candidate.0, 0 | i64::MIN) && !self.sessions.contains_key(&candidate);
-            if is_free {
-                break candidate;
-            }
-        };
-        self.track(session, timeout_ms, now_ms);
-        self.attach(session, conn);
-        session
     }
 
     /// Keeps the time of a session that exists already.
@@ -69,35 +66,39 @@ impl SessionTracker {
             Session {
                 timeout_ms,
                 deadline_ms,
-                conn: None,
+                owner: None,
             },
         );
         self.buckets.entry(deadline_ms).or_default().insert(session);
     }
 
-    /// Moves a live session to a connection and gives it a new timeout; whether it lives.
+    /// Moves a live session to where its client is now and gives it a new timeout; whether it lives.
     pub fn reattach(
         &mut self,
         session: SessionId,
         timeout_ms: i32,
-        conn: ConnId,
+        owner: Owner,
         now_ms: i64,
     ) -> bool {
         let Some(live) = self.sessions.get_mut(&session) else {
             return false;
         };
         live.timeout_ms = timeout_ms;
-        self.attach(session, conn);
+        self.attach(session, owner);
         // A shorter timeout brings the deadline forward.
         self.move_deadline(session, self.deadline_of(now_ms, timeout_ms));
         true
     }
 
-    fn attach(&mut self, session: SessionId, conn: ConnId) {
-        if let Some(live) = self.sessions.get_mut(&session) {
-            if let Some(former) = live.conn.replace(conn) {
-                self.conns.remove(&former);
-            }
+    /// A live session's client is there now.
+    pub fn attach(&mut self, session: SessionId, owner: Owner) {
+        let Some(live) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if let Some(Owner::Conn(former)) = live.owner.replace(owner) {
+            self.conns.remove(&former);
+        }
+        if let Owner::Conn(conn) = owner {
             self.conns.insert(conn, session);
         }
     }
@@ -107,7 +108,7 @@ impl SessionTracker {
         if let Some(session) = self.conns.remove(&conn)
             && let Some(live) = self.sessions.get_mut(&session)
         {
-            live.conn = None;
+            live.owner = None;
         }
     }
 
@@ -144,7 +145,7 @@ impl SessionTracker {
     fn remove(&mut self, session: SessionId) {
         if let Some(live) = self.sessions.remove(&session) {
             self.leave_bucket(session, live.deadline_ms);
-            if let Some(conn) = live.conn {
+            if let Some(Owner::Conn(conn)) = live.owner {
                 self.conns.remove(&conn);
             }
         }
@@ -178,10 +179,19 @@ impl SessionTracker {
         self.sessions.get(&session).map(|live| live.timeout_ms)
     }
 
-    /// The connection that the session is on.
+    /// Where the session's client is, if that is known.
+    #[must_use]
+    pub fn owner_of(&self, session: SessionId) -> Option<Owner> {
+        self.sessions.get(&session)?.owner
+    }
+
+    /// The connection to this server that the session is on.
     #[must_use]
     pub fn conn_of(&self, session: SessionId) -> Option<ConnId> {
-        self.sessions.get(&session)?.conn
+        match self.owner_of(session) {
+            Some(Owner::Conn(conn)) => Some(conn),
+            _ => None,
+        }
     }
 
     /// When the next sessions expire, in monotonic milliseconds.
@@ -220,55 +230,47 @@ impl SessionTracker {
     }
 }
 
-/// The high byte is the server's id, then 40 bits of milliseconds, then 16 of a counter.
-///
-/// Java takes the milliseconds of a clock that starts with the host, so that a host that boots twice can hand out an
-/// id twice; the wall clock cannot, short of being set back.
-const fn first_id(server_id: u8, wall_ms: i64) -> i64 {
-    let by_time = (wall_ms.cast_unsigned() << 24 >> 8).cast_signed();
-    by_time | (server_id as i64) << 56
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const CONN: ConnId = ConnId(1);
 
+    const SESSION: SessionId = SessionId(7);
+
+    fn tracker(timeout_ms: i32, now_ms: i64) -> SessionTracker {
+        let mut tracker = SessionTracker::new(2000);
+        tracker.track(SESSION, timeout_ms, now_ms);
+        tracker.attach(SESSION, Owner::Conn(CONN));
+        tracker
+    }
+
     #[test]
     fn sessions_expire_between_timeout_and_a_tick_later() {
-        let mut tracker = SessionTracker::new(1, 2000, 1_700_000_000_000);
-        let session = tracker.create(4000, CONN, 1);
+        let mut tracker = tracker(4000, 1);
         assert_eq!(tracker.next_deadline(), Some(6000));
         assert_eq!(tracker.due(5999), []);
-        assert_eq!(tracker.due(6000), [(session, Some(CONN))]);
-        tracker.touch(session, 2500);
+        assert_eq!(tracker.due(6000), [(SESSION, Some(CONN))]);
+        tracker.touch(SESSION, 2500);
         assert_eq!(tracker.due(6000), []);
         // An old sign of life does not bring the deadline forward.
-        tracker.touch(session, 2);
+        tracker.touch(SESSION, 2);
         assert_eq!(tracker.next_deadline(), Some(8000));
     }
 
     #[test]
-    fn ids_carry_server_and_time_and_never_mean_none() {
-        let mut tracker = SessionTracker::new(1, 2000, 0x2c_8295_0000 >> 16);
-        assert_eq!(tracker.create(1, CONN, 0), SessionId(0x0100_002c_8295_0000));
-        let mut wrapping = SessionTracker::new(128, 2000, 0);
-        assert_eq!(wrapping.create(1, CONN, 0), SessionId(i64::MIN + 1));
-    }
-
-    #[test]
-    fn a_session_has_one_connection() {
-        let mut tracker = SessionTracker::new(1, 2000, 5);
-        let session = tracker.create(4000, CONN, 0);
-        assert!(tracker.reattach(session, 9000, ConnId(2), 100));
+    fn a_session_is_in_one_place() {
+        let mut tracker = tracker(4000, 0);
+        assert!(tracker.reattach(SESSION, 9000, Owner::Conn(ConnId(2)), 100));
         tracker.detach(CONN);
-        assert_eq!(tracker.conn_of(session), Some(ConnId(2)));
+        assert_eq!(tracker.conn_of(SESSION), Some(ConnId(2)));
+        tracker.attach(SESSION, Owner::Link(LinkId(5)));
         tracker.detach(ConnId(2));
-        assert_eq!(tracker.conn_of(session), None);
-        assert!(tracker.is_live(session));
-        tracker.forget(session);
-        assert!(!tracker.reattach(session, 9000, CONN, 100));
+        assert_eq!(tracker.owner_of(SESSION), Some(Owner::Link(LinkId(5))));
+        assert_eq!(tracker.conn_of(SESSION), None);
+        assert!(tracker.is_live(SESSION));
+        tracker.forget(SESSION);
+        assert!(!tracker.reattach(SESSION, 9000, Owner::Conn(CONN), 100));
         assert_eq!((tracker.next_deadline(), tracker.len()), (None, 0));
     }
 }

@@ -1,0 +1,521 @@
+//! A server of an ensemble: it serves clients as leader, or on behalf of one, or not at all.
+//!
+//! [`Zab`] orders; what it orders is made here by [`Primary`] on the leader, and matched with those who wait for it by
+//! [`Attendant`] elsewhere. Clients are served from [`ZabEffect::Established`], and once the state has caught up, until
+//! the role ends; then all of them are sent away.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use jute_codec::proto::Request;
+use jute_codec::quorum::LeaderPacket;
+use jute_codec::txn::TxnEntry;
+use jute_codec::{SessionId, Text, Zxid};
+
+use super::attendant::Attendant;
+use super::clock::Clock;
+use super::effect::Effect;
+use super::ensemble::Configs;
+use super::input::Input;
+use super::params::ReplicaParams;
+use super::primary::{Forwarded, Made, Primary, Turn};
+use super::session::SessionIds;
+use super::zab::{LinkId, Recovered, Role, Zab, ZabEffect, ZabInput, ZabParams};
+use crate::state::conn::{ClientRequest, ConnId, Submission};
+use crate::state::{Committed, State};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) zab: Zab,
+    serving: Serving,
+    // Transactions that the leader sent and that are not committed, as far as they need not be decoded again.
+    decoded: VecDeque<TxnEntry>,
+    said: Vec<ZabEffect>,
+    made: Vec<Made>,
+}
+
+#[derive(Debug)]
+enum Serving {
+    No,
+    /// The epoch is established, the state not yet as of its beginning. What learners ask meanwhile is kept.
+    Soon(Vec<ZabEffect>),
+    Leader(Box<Leading>),
+    Learner {
+        attendant: Attendant,
+        /// When to ask next which clients have been heard of.
+        next_hearing_ms: i64,
+    },
+}
+
+#[derive(Debug)]
+struct Leading {
+    primary: Primary,
+    /// Proposed and not committed, in zxid order.
+    outstanding: VecDeque<Committed>,
+    /// Syncs of this server's clients, with what they wait for.
+    syncs: VecDeque<(Zxid, ConnId, i32, Option<Text>)>,
+}
+
+/// What a step is taken with.
+struct Around<'a> {
+    clock: Clock,
+    params: &'a ReplicaParams,
+    ids: &'a mut SessionIds,
+    state: &'a State,
+    effects: &'a mut Vec<Effect>,
+}
+
+impl Member {
+    pub(super) fn new(
+        zab_params: ZabParams,
+        configs: Configs,
+        recovered: Recovered,
+        clock: Clock,
+        effects: &mut Vec<Effect>,
+    ) -> Self {
+        let mut said = Vec::new();
+        let zab = Zab::new(
+            zab_params,
+            configs,
+            recovered,
+            clock.monotonic_ms,
+            &mut said,
+        );
+        // It looks for a leader: nothing is said yet that is answered in here.
+        effects.extend(said.drain(..).map(Effect::Peer));
+        Self {
+            zab,
+            serving: Serving::No,
+            decoded: VecDeque::new(),
+            said,
+            made: Vec::new(),
+        }
+    }
+
+    pub(super) fn step(
+        &mut self,
+        clock: Clock,
+        params: &ReplicaParams,
+        ids: &mut SessionIds,
+        input: Input,
+        state: &State,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut around = Around {
+            clock,
+            params,
+            ids,
+            state,
+            effects,
+        };
+        if let Serving::Leader(leading) = &mut self.serving {
+            leading.primary.forget_applied(state.last_zxid());
+        }
+        self.begin_to_serve(&mut around);
+        let now_ms = clock.monotonic_ms;
+        match input {
+            Input::Peer(input) => self.on_peer(now_ms, input, around.effects),
+            Input::Durable(write) => {
+                self.zab
+                    .step(now_ms, ZabInput::Durable(write), &mut self.said);
+            }
+            Input::Wakeup => self.on_wakeup(&mut around),
+            Input::Submitted(submission) => self.on_submitted(&mut around, submission),
+            Input::Touched { session, at_ms } => self.on_touched(session, at_ms),
+            Input::Disconnected { conn } => match &mut self.serving {
+                Serving::Leader(leading) => leading.primary.sessions.detach(conn),
+                Serving::Learner { attendant, .. } => attendant.on_disconnected(conn),
+                Serving::No | Serving::Soon(_) => {}
+            },
+        }
+        self.carry_out(&mut around);
+    }
+
+    pub(super) fn deadline(&self) -> i64 {
+        self.zab.deadline().min(match &self.serving {
+            Serving::No => i64::MAX,
+            // The next step may begin to serve.
+            Serving::Soon(_) => i64::MIN,
+            Serving::Leader(leading) => leading.primary.deadline(),
+            Serving::Learner {
+                next_hearing_ms, ..
+            } => *next_hearing_ms,
+        })
+    }
+
+    /// Sessions of which it matters whether they have been heard of, with their connections.
+    pub(super) fn wants_touched(&self, clock: Clock) -> Vec<(SessionId, Option<ConnId>)> {
+        match &self.serving {
+            Serving::No | Serving::Soon(_) => Vec::new(),
+            Serving::Leader(leading) => leading.primary.sessions.due(clock.monotonic_ms),
+            Serving::Learner { attendant, .. } => attendant
+                .attached()
+                .iter()
+                .map(|(session, conn)| (session, Some(conn)))
+                .collect(),
+        }
+    }
+
+    /// The server that decides, while this is it.
+    pub(super) fn primary(&self) -> Option<&Primary> {
+        match &self.serving {
+            Serving::Leader(leading) => Some(&leading.primary),
+            _ => None,
+        }
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        match &self.serving {
+            Serving::No | Serving::Soon(_) => 0,
+            Serving::Leader(leading) => leading.outstanding.len(),
+            Serving::Learner { attendant, .. } => attendant.outstanding(),
+        }
+    }
+
+    /// What the leader sends is opaque to [`Zab`]; that it means something is seen to before it is in the log.
+    fn on_peer(&mut self, now_ms: i64, input: ZabInput, effects: &mut Vec<Effect>) {
+        if let ZabInput::FromLeader { link, packet } = &input
+            && let LeaderPacket::Proposal { zxid, txn }
+            | LeaderPacket::Inform { zxid, txn }
+            | LeaderPacket::InformAndActivate { zxid, txn, .. } = packet
+        {
+            match decode(*zxid, txn) {
+                Some(entry) => self.decoded.push_back(entry),
+                None => {
+                    let link = *link;
+                    effects.push(Effect::Peer(ZabEffect::CloseLink { link }));
+                    let lost = ZabInput::LinkDown { link };
+                    return self.zab.step(now_ms, lost, &mut self.said);
+                }
+            }
+        }
+        self.zab.step(now_ms, input, &mut self.said);
+    }
+
+    fn on_wakeup(&mut self, around: &mut Around<'_>) {
+        let now_ms = around.clock.monotonic_ms;
+        if now_ms >= self.zab.deadline() {
+            self.zab.step(now_ms, ZabInput::Wakeup, &mut self.said);
+        }
+        match &mut self.serving {
+            Serving::No | Serving::Soon(_) => {}
+            Serving::Leader(leading) => {
+                let mut turn = Turn {
+                    clock: around.clock,
+                    state: around.state,
+                    made: &mut self.made,
+                };
+                leading.primary.on_wakeup(&mut turn);
+            }
+            Serving::Learner {
+                next_hearing_ms, ..
+            } => {
+                if now_ms >= *next_hearing_ms {
+                    *next_hearing_ms = now_ms + hearing_ms(around.params);
+                }
+            }
+        }
+    }
+
+    fn on_touched(&mut self, session: SessionId, at_ms: i64) {
+        match &mut self.serving {
+            Serving::No | Serving::Soon(_) => {}
+            Serving::Leader(leading) => leading.primary.sessions.touch(session, at_ms),
+            Serving::Learner { attendant, .. } => {
+                if let Some(timeout_ms) = attendant.on_touched(session, at_ms) {
+                    self.zab.touch(session, timeout_ms);
+                }
+            }
+        }
+    }
+
+    fn on_submitted(&mut self, around: &mut Around<'_>, submission: Submission) {
+        match &mut self.serving {
+            // A connection that is about to hear that it is closed.
+            Serving::No | Serving::Soon(_) => {}
+            Serving::Leader(leading) => {
+                let mut turn = Turn {
+                    clock: around.clock,
+                    state: around.state,
+                    made: &mut self.made,
+                };
+                match submission {
+                    Submission::Connect { conn, request } => {
+                        leading
+                            .primary
+                            .on_connect(&mut turn, around.ids, conn, &request);
+                    }
+                    Submission::Write(request) => {
+                        leading.on_request(&mut turn, request, around.effects);
+                    }
+                }
+            }
+            Serving::Learner { attendant, .. } => {
+                let packet = match submission {
+                    Submission::Connect { conn, request } => attendant.on_connect(
+                        around.params,
+                        around.ids,
+                        around.state,
+                        conn,
+                        &request,
+                        around.effects,
+                    ),
+                    Submission::Write(request) => Some(attendant.on_request(request)),
+                };
+                if let (Some(link), Some(packet)) = (self.zab.serving_link(), packet) {
+                    self.said.push(ZabEffect::ToLeader { link, packet });
+                }
+            }
+        }
+    }
+
+    /// Serves clients, once the epoch is established and the state is as of its beginning.
+    fn begin_to_serve(&mut self, around: &mut Around<'_>) {
+        let Serving::Soon(kept) = &mut self.serving else {
+            return;
+        };
+        if around.state.last_zxid() < self.zab.last_applied() {
+            return;
+        }
+        let kept = std::mem::take(kept);
+        self.serving = if self.zab.role() == Role::Leading {
+            let Some(next) = self.zab.next_zxid() else {
+                return;
+            };
+            let mut turn = Turn {
+                clock: around.clock,
+                state: around.state,
+                made: &mut self.made,
+            };
+            let last_proposed = Zxid(next.0 - 1);
+            Serving::Leader(Box::new(Leading {
+                primary: Primary::new(around.params.clone(), last_proposed, &mut turn),
+                outstanding: VecDeque::new(),
+                syncs: VecDeque::new(),
+            }))
+        } else {
+            Serving::Learner {
+                attendant: Attendant::default(),
+                next_hearing_ms: around.clock.monotonic_ms + hearing_ms(around.params),
+            }
+        };
+        around.effects.push(Effect::Serve);
+        self.said.extend(kept);
+        self.carry_out(around);
+    }
+
+    /// Turns what [`Zab`] said and what [`Primary`] made into effects, until there is no more of either.
+    fn carry_out(&mut self, around: &mut Around<'_>) {
+        while !self.said.is_empty() || !self.made.is_empty() {
+            for effect in std::mem::take(&mut self.said) {
+                self.on_said(around, effect);
+            }
+            for made in std::mem::take(&mut self.made) {
+                match made {
+                    Made::Effect(effect) => around.effects.push(effect),
+                    Made::Proposal(proposal) => {
+                        let zxid = proposal.zxid();
+                        // Without a zxid the epoch is over, and with it everything that was not proposed.
+                        if let Serving::Leader(leading) = &mut self.serving
+                            && self.zab.next_zxid() == Some(zxid)
+                        {
+                            leading.outstanding.push_back(proposal.committed);
+                            self.zab.propose(zxid, proposal.payload, &mut self.said);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_said(&mut self, around: &mut Around<'_>, effect: ZabEffect) {
+        match effect {
+            ZabEffect::Append { write, zxid, txn } => around.effects.push(Effect::Write {
+                write,
+                zxid,
+                payload: txn,
+            }),
+            ZabEffect::StoreEpochs { write, epochs } => {
+                around.effects.push(Effect::StoreEpochs { write, epochs });
+            }
+            ZabEffect::Replay { zxid, txn } => {
+                if let Some(entry) = self.entry(zxid, &txn) {
+                    around.effects.push(commit(entry));
+                }
+            }
+            ZabEffect::Commit { zxid, txn } => self.on_commit(zxid, &txn, around.effects),
+            ZabEffect::Established { .. } => {
+                self.serving = Serving::Soon(Vec::new());
+            }
+            ZabEffect::RoleChanged { role, .. } => {
+                if role == Role::Looking {
+                    if !matches!(self.serving, Serving::No | Serving::Soon(_)) {
+                        around.effects.push(Effect::StopServing);
+                    }
+                    self.serving = Serving::No;
+                    self.decoded.clear();
+                    self.made.clear();
+                }
+                around.effects.push(Effect::Peer(effect));
+            }
+            ZabEffect::Requested { .. }
+            | ZabEffect::Revalidate { .. }
+            | ZabEffect::Touched { .. }
+            | ZabEffect::Revalidated { .. }
+            | ZabEffect::Synced => self.on_session_business(around, effect),
+            effect => around.effects.push(Effect::Peer(effect)),
+        }
+    }
+
+    fn on_commit(&mut self, zxid: Zxid, txn: &Bytes, effects: &mut Vec<Effect>) {
+        match &mut self.serving {
+            Serving::Leader(leading) => {
+                let committed = leading.outstanding.pop_front();
+                debug_assert_eq!(
+                    committed
+                        .as_ref()
+                        .map(|committed| committed.entry.header.zxid),
+                    Some(zxid),
+                    "CommitInOrder"
+                );
+                effects.extend(committed.map(|committed| Effect::Commit(Box::new(committed))));
+                while let Some((_, conn, xid, path)) =
+                    leading.syncs.pop_front_if(|(after, ..)| *after <= zxid)
+                {
+                    effects.push(Effect::Synced { conn, xid, path });
+                }
+            }
+            Serving::Learner { .. } => {
+                let entry = self.entry(zxid, txn);
+                if let (Serving::Learner { attendant, .. }, Some(entry)) =
+                    (&mut self.serving, entry)
+                {
+                    let committed = attendant.on_commit(entry);
+                    effects.push(Effect::Commit(Box::new(committed)));
+                }
+            }
+            Serving::No | Serving::Soon(_) => {
+                effects.extend(self.entry(zxid, txn).map(commit));
+            }
+        }
+    }
+
+    /// A logged transaction, decoded: before, or now. What is in the log was decoded once.
+    fn entry(&mut self, zxid: Zxid, txn: &Bytes) -> Option<TxnEntry> {
+        while self
+            .decoded
+            .pop_front_if(|entry| entry.header.zxid < zxid)
+            .is_some()
+        {}
+        self.decoded
+            .pop_front_if(|entry| entry.header.zxid == zxid)
+            .or_else(|| decode(zxid, txn))
+    }
+
+    fn on_session_business(&mut self, around: &mut Around<'_>, effect: ZabEffect) {
+        let clock = around.clock;
+        match (&mut self.serving, effect) {
+            (Serving::Soon(kept), effect) => kept.push(effect),
+            (
+                Serving::Leader(leading),
+                ZabEffect::Requested {
+                    link,
+                    session,
+                    cxid,
+                    op,
+                    body,
+                    ids,
+                },
+            ) => {
+                let forwarded = Forwarded {
+                    link,
+                    session,
+                    cxid,
+                    op,
+                    body,
+                    ids,
+                };
+                let mut turn = Turn {
+                    clock,
+                    state: around.state,
+                    made: &mut self.made,
+                };
+                leading.primary.on_forwarded(&mut turn, &forwarded);
+            }
+            (
+                Serving::Leader(leading),
+                ZabEffect::Revalidate {
+                    link,
+                    session,
+                    timeout_ms,
+                },
+            ) => {
+                let valid = leading.primary.revalidate(clock, link, session, timeout_ms);
+                self.said.push(revalidated(link, session, valid));
+            }
+            (Serving::Leader(leading), ZabEffect::Touched { sessions }) => {
+                for (session, _) in sessions {
+                    leading.primary.sessions.touch(session, clock.monotonic_ms);
+                }
+            }
+            (Serving::Learner { attendant, .. }, ZabEffect::Revalidated { session, valid }) => {
+                attendant.on_revalidated(session, valid, around.effects);
+            }
+            (Serving::Learner { attendant, .. }, ZabEffect::Synced) => {
+                attendant.on_synced(around.effects);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Leading {
+    fn on_request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        request: ClientRequest,
+        effects: &mut Vec<Effect>,
+    ) {
+        let crate::state::conn::WriteBody::Request(Request::Sync(sync)) = request.body else {
+            return self.primary.on_request(turn, request);
+        };
+        let (conn, xid, path) = (request.conn, request.xid, sync.path);
+        match self.outstanding.back() {
+            Some(newest) => {
+                let after = newest.entry.header.zxid;
+                self.syncs.push_back((after, conn, xid, path));
+            }
+            None => effects.push(Effect::Synced { conn, xid, path }),
+        }
+    }
+}
+
+fn revalidated(link: LinkId, session: SessionId, valid: bool) -> ZabEffect {
+    ZabEffect::ToLearner {
+        link,
+        packet: LeaderPacket::Revalidate { session, valid },
+    }
+}
+
+fn commit(entry: TxnEntry) -> Effect {
+    Effect::Commit(Box::new(Committed {
+        entry,
+        origin: None,
+        close: None,
+    }))
+}
+
+fn decode(zxid: Zxid, txn: &Bytes) -> Option<TxnEntry> {
+    let entry = TxnEntry::decode(txn).ok()?;
+    (entry.header.zxid == zxid).then_some(entry)
+}
+
+/// Often enough that every PING to the leader brings news of those that have been heard of.
+const fn hearing_ms(params: &ReplicaParams) -> i64 {
+    if params.tick_ms < 4 {
+        1
+    } else {
+        params.tick_ms as i64 / 4
+    }
+}

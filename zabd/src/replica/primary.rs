@@ -1,0 +1,476 @@
+//! The server that turns requests into transactions: alone, or as the leader of an ensemble.
+//!
+//! It checks against what the tree will be, decides which sessions live, and gives each transaction its zxid. When a
+//! transaction is committed is for others to say.
+
+use bytes::Bytes;
+use jute_codec::data::Id;
+use jute_codec::digest::{DIGEST_VERSION, TxnDigest};
+use jute_codec::proto::{ConnectRequest, ConnectResponse, OpCode, Request};
+use jute_codec::txn::{DeleteTxn, Txn, TxnEntry, TxnHeader};
+use jute_codec::{ErrorCode, Reader, SessionId, Text, Zxid};
+
+use super::clock::Clock;
+use super::effect::Effect;
+use super::janitor::Janitor;
+use super::params::ReplicaParams;
+use super::request::overlay::{Overlay, Speculation};
+use super::request::prepare;
+use super::session::password::{password_matches, password_of};
+use super::session::{Owner, SessionIds, SessionTracker};
+use super::zab::LinkId;
+use crate::state::conn::{ClientRequest, ConnId, Origin, ReplyKind, WriteBody};
+use crate::state::{Committed, State};
+
+/// A server that makes transactions.
+#[derive(Debug)]
+pub(super) struct Primary {
+    params: ReplicaParams,
+    pub(super) sessions: SessionTracker,
+    janitor: Janitor,
+    // What the tree will be once everything outstanding is applied.
+    overlay: Overlay,
+    // The newest transaction that was given a zxid.
+    last_proposed: Zxid,
+}
+
+/// What one input came to, in order.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// A transaction for all servers.
+    Proposal(Proposal),
+    /// Something that concerns this server only.
+    Effect(Effect),
+}
+
+/// A transaction that has a zxid.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    /// Its bytes, as in the log and on the wire.
+    pub(super) payload: Bytes,
+    /// What is to be applied, and who is to hear of it.
+    pub(super) committed: Committed,
+}
+
+impl Proposal {
+    /// Its id.
+    pub(super) const fn zxid(&self) -> Zxid {
+        self.committed.entry.header.zxid
+    }
+}
+
+/// One input's surroundings.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) clock: Clock,
+    pub(super) state: &'a State,
+    pub(super) made: &'a mut Vec<Made>,
+}
+
+impl Turn<'_> {
+    fn effect(&mut self, effect: Effect) {
+        self.made.push(Made::Effect(effect));
+    }
+}
+
+/// A request that a learner passed on.
+#[derive(Debug)]
+pub(super) struct Forwarded {
+    pub(super) link: LinkId,
+    pub(super) session: SessionId,
+    pub(super) cxid: i32,
+    pub(super) op: i32,
+    pub(super) body: Bytes,
+    pub(super) ids: Vec<Id>,
+}
+
+/// Who asked for a transaction.
+#[derive(Debug, Clone, Copy)]
+struct Requester {
+    session: SessionId,
+    cxid: i32,
+}
+
+impl Requester {
+    /// The server itself.
+    const SERVER: Self = Self {
+        session: SessionId::NONE,
+        cxid: 0,
+    };
+}
+
+impl Primary {
+    /// A server that goes on after `last_proposed`, with `state` as of the newest transaction there is. All sessions get
+    /// their full timeout again.
+    ///
+    /// Ephemeral nodes whose session is unknown, which no history of ours leaves behind, are removed by transactions.
+    pub(super) fn new(params: ReplicaParams, last_proposed: Zxid, turn: &mut Turn<'_>) -> Self {
+        let now_ms = turn.clock.monotonic_ms;
+        let mut sessions = SessionTracker::new(params.tick_ms);
+        for (session, timeout_ms) in turn.state.sessions() {
+            sessions.track(*session, *timeout_ms, now_ms);
+        }
+        let mut primary = Self {
+            sessions,
+            janitor: Janitor::new(&params, now_ms),
+            overlay: Overlay::new(turn.state.digest()),
+            last_proposed,
+            params,
+        };
+        let orphans: Vec<SessionId> = turn
+            .state
+            .sessions_with_ephemerals()
+            .map(|(session, _)| session)
+            .filter(|session| !turn.state.sessions().contains_key(session))
+            .collect();
+        for session in orphans {
+            primary.propose_close(turn, session, 0, None);
+        }
+        primary
+    }
+
+    /// The committed tree has everything up to `applied`.
+    pub(super) fn forget_applied(&mut self, applied: Zxid) {
+        self.overlay.forget_applied(applied);
+    }
+
+    /// When [`Self::on_wakeup`] has something to do, in monotonic milliseconds.
+    pub(super) fn deadline(&self) -> i64 {
+        self.sessions
+            .next_deadline()
+            .unwrap_or(i64::MAX)
+            .min(self.janitor.deadline())
+    }
+
+    /// The newest transaction that was given a zxid.
+    pub(super) const fn last_proposed(&self) -> Zxid {
+        self.last_proposed
+    }
+
+    /// A client of this server asks for a session.
+    pub(super) fn on_connect(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ids: &mut SessionIds,
+        conn: ConnId,
+        request: &ConnectRequest,
+    ) {
+        let timeout_ms = self.params.negotiated_ms(request.timeout_ms);
+        let now_ms = turn.clock.monotonic_ms;
+        let response = |session| ConnectResponse {
+            protocol_version: 0,
+            timeout_ms,
+            session,
+            password: password_of(session),
+            read_only: request.read_only.map(|_| false),
+        };
+        if request.session == SessionId::NONE {
+            let session = ids.next(|id| self.sessions.is_live(id));
+            self.sessions.track(session, timeout_ms, now_ms);
+            self.sessions.attach(session, Owner::Conn(conn));
+            let origin = Origin {
+                conn,
+                xid: 0,
+                kind: ReplyKind::Connected(response(session)),
+            };
+            let who = Requester { session, cxid: 0 };
+            let txn = Txn::CreateSession { timeout_ms };
+            return self.propose(turn, who, txn, Some(origin), None);
+        }
+        // Java closes the session's other connection before it looks at the password; see docs/compatibility.md.
+        if let Some(former) = self
+            .sessions
+            .conn_of(request.session)
+            .filter(|former| *former != conn)
+        {
+            self.sessions.detach(former);
+            turn.effect(Effect::CloseConn { conn: former });
+        }
+        let knows_password = password_matches(request.session, request.password.as_deref());
+        let owner = Owner::Conn(conn);
+        if knows_password
+            && self
+                .sessions
+                .reattach(request.session, timeout_ms, owner, now_ms)
+        {
+            turn.effect(Effect::Connected {
+                conn,
+                response: response(request.session),
+            });
+        } else {
+            turn.effect(Effect::Connected {
+                conn,
+                response: ConnectResponse::invalid(request.read_only.map(|_| false)),
+            });
+            turn.effect(Effect::CloseConn { conn });
+        }
+    }
+
+    /// A client of this server asks for a change.
+    pub(super) fn on_request(&mut self, turn: &mut Turn<'_>, request: ClientRequest) {
+        let ClientRequest {
+            conn,
+            session,
+            xid,
+            body,
+            ids,
+        } = request;
+        // Of a session that has ended or is ending nothing is carried out and nothing answered; its connection closes.
+        if !self.sessions.is_live(session) {
+            return;
+        }
+        self.sessions.touch(session, turn.clock.monotonic_ms);
+        let who = Requester { session, cxid: xid };
+        let origin = |op| {
+            Some(Origin {
+                conn,
+                xid,
+                kind: ReplyKind::Op(op),
+            })
+        };
+        let body = match body {
+            WriteBody::Request(body) => body,
+            WriteBody::Malformed => {
+                let code = ErrorCode::MarshallingError;
+                return self.fail(turn, who, code, origin(OpCode::Multi));
+            }
+        };
+        let op = body.op();
+        if matches!(self.sessions.owner_of(session), Some(Owner::Link(_)))
+            && op != OpCode::CloseSession
+        {
+            // The client learns of it by the end of the connection: there is no reply.
+            let txn = Txn::Error(ErrorCode::SessionMoved.code());
+            return self.propose(turn, who, txn, None, Some(conn));
+        }
+        match body {
+            Request::CloseSession => {
+                self.sessions.begin_close(session);
+                self.propose_close(turn, session, xid, origin(op));
+            }
+            Request::CreateSession { timeout_ms } => {
+                self.on_create_session(turn, who, conn, timeout_ms);
+            }
+            request => self.change(turn, who, &request, &ids, origin(op)),
+        }
+    }
+
+    /// A client of a learner asks for a change. There is a transaction in any case: the learner waits for it.
+    ///
+    /// ZooKeeper: `PrepRequestProcessor.pRequest2Txn`, `SessionTrackerImpl.checkSession`.
+    pub(super) fn on_forwarded(&mut self, turn: &mut Turn<'_>, forwarded: &Forwarded) {
+        let Forwarded {
+            link,
+            session,
+            cxid,
+            op,
+            ref body,
+            ref ids,
+        } = *forwarded;
+        let who = Requester { session, cxid };
+        let op = OpCode::from_i32(op);
+        if op == Some(OpCode::CloseSession) {
+            self.sessions.begin_close(session);
+            return self.propose_close(turn, session, cxid, None);
+        }
+        let request = op.and_then(|op| Request::read(op, &mut Reader::new(body)).ok());
+        let Some(request) = request else {
+            return self.fail(turn, who, ErrorCode::MarshallingError, None);
+        };
+        if let Request::CreateSession { timeout_ms } = request {
+            let now_ms = turn.clock.monotonic_ms;
+            if !self.sessions.is_live(session) {
+                self.sessions.track(session, timeout_ms, now_ms);
+            }
+            self.sessions.attach(session, Owner::Link(link));
+            let txn = Txn::CreateSession { timeout_ms };
+            return self.propose(turn, who, txn, None, None);
+        }
+        let refused = match self.sessions.owner_of(session) {
+            _ if !self.sessions.is_live(session) => Some(ErrorCode::SessionExpired),
+            Some(owner) if owner != Owner::Link(link) => Some(ErrorCode::SessionMoved),
+            Some(_) => None,
+            None => {
+                self.sessions.attach(session, Owner::Link(link));
+                None
+            }
+        };
+        match refused {
+            Some(code) => self.fail(turn, who, code, None),
+            None => {
+                self.sessions.touch(session, turn.clock.monotonic_ms);
+                self.change(turn, who, &request, ids, None);
+            }
+        }
+    }
+
+    /// A learner's client comes back: whether its session lives. If so it is that learner's from now on.
+    pub(super) fn revalidate(
+        &mut self,
+        clock: Clock,
+        link: LinkId,
+        session: SessionId,
+        timeout_ms: i32,
+    ) -> bool {
+        self.sessions
+            .reattach(session, timeout_ms, Owner::Link(link), clock.monotonic_ms)
+    }
+
+    /// A change that has to be checked.
+    fn change(
+        &mut self,
+        turn: &mut Turn<'_>,
+        who: Requester,
+        request: &Request,
+        ids: &[Id],
+        origin: Option<Origin>,
+    ) {
+        let header = self.header(turn, who, request.op().code());
+        let tree = turn.state.tree();
+        let mut speculation = Speculation::new(&mut self.overlay, tree, header.zxid);
+        let mut exceeded = None;
+        let txn = prepare::prepare(
+            &self.params,
+            &header,
+            request,
+            ids,
+            turn.state,
+            &mut speculation,
+            &mut exceeded,
+        );
+        if let Some(path) = exceeded {
+            turn.effect(Effect::QuotaExceeded { path });
+        }
+        self.enqueue(turn, header, txn, origin, None);
+    }
+
+    fn fail(
+        &mut self,
+        turn: &mut Turn<'_>,
+        who: Requester,
+        code: ErrorCode,
+        origin: Option<Origin>,
+    ) {
+        self.propose(turn, who, Txn::Error(code.code()), origin, None);
+    }
+
+    /// createSession from a client that has a session: the transaction says the timeout that was asked for, the answer
+    /// the one that was agreed to, as in Java.
+    fn on_create_session(
+        &mut self,
+        turn: &mut Turn<'_>,
+        who: Requester,
+        conn: ConnId,
+        timeout_ms: i32,
+    ) {
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout_ms: self.sessions.timeout_of(who.session).unwrap_or_default(),
+            session: who.session,
+            password: password_of(who.session),
+            read_only: Some(false),
+        };
+        let origin = Origin {
+            conn,
+            xid: who.cxid,
+            kind: ReplyKind::Reconnected(response),
+        };
+        let txn = Txn::CreateSession { timeout_ms };
+        self.propose(turn, who, txn, Some(origin), None);
+    }
+
+    fn propose_close(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        cxid: i32,
+        origin: Option<Origin>,
+    ) {
+        let close = origin
+            .as_ref()
+            .map(|origin| origin.conn)
+            .or_else(|| self.sessions.conn_of(session));
+        let zxid = self.last_proposed.next();
+        let speculation = Speculation::new(&mut self.overlay, turn.state.tree(), zxid);
+        let paths: Vec<Text> = speculation.ephemerals(session);
+        let who = Requester { session, cxid };
+        self.propose(turn, who, Txn::CloseSession(Some(paths)), origin, close);
+        self.sessions.forget(session);
+    }
+
+    fn header(&self, turn: &Turn<'_>, who: Requester, op: i32) -> TxnHeader {
+        TxnHeader {
+            client_id: who.session,
+            cxid: who.cxid,
+            zxid: self.last_proposed.next(),
+            time: turn.clock.wall_ms,
+            op,
+        }
+    }
+
+    /// Proposes a transaction that needs no checks.
+    fn propose(
+        &mut self,
+        turn: &mut Turn<'_>,
+        who: Requester,
+        txn: Txn,
+        origin: Option<Origin>,
+        close: Option<ConnId>,
+    ) {
+        let header = self.header(turn, who, txn.op().code());
+        let tree = turn.state.tree();
+        let mut speculation = Speculation::new(&mut self.overlay, tree, header.zxid);
+        crate::state::apply(&mut speculation, &header, &txn);
+        self.enqueue(turn, header, txn, origin, close);
+    }
+
+    /// Hands on a transaction that the overlay has taken in.
+    fn enqueue(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mut header: TxnHeader,
+        txn: Txn,
+        origin: Option<Origin>,
+        close: Option<ConnId>,
+    ) {
+        header.op = txn.op().code();
+        self.last_proposed = header.zxid;
+        let digest = TxnDigest {
+            version: DIGEST_VERSION,
+            tree_digest: self.overlay.digest().cast_signed(),
+        };
+        let entry = TxnEntry {
+            header,
+            txn,
+            digest: Some(digest),
+        };
+        let mut payload = Vec::new();
+        entry.write(&mut payload);
+        turn.made.push(Made::Proposal(Proposal {
+            payload: Bytes::from(payload),
+            committed: Committed {
+                entry,
+                origin,
+                close,
+            },
+        }));
+    }
+
+    /// Ends sessions whose time has come, and deletes what has been abandoned.
+    pub(super) fn on_wakeup(&mut self, turn: &mut Turn<'_>) {
+        for (session, _) in self.sessions.due(turn.clock.monotonic_ms) {
+            turn.effect(Effect::Expired { session });
+            self.propose_close(turn, session, 0, None);
+        }
+        self.janitor.look(turn.clock, turn.state);
+        while let Some(path) = self.janitor.next(turn.clock.monotonic_ms) {
+            let zxid = self.last_proposed.next();
+            let tree = turn.state.tree();
+            let mut speculation = Speculation::new(&mut self.overlay, tree, zxid);
+            if prepare::may_abandon(&mut speculation, &path) {
+                let txn = Txn::DeleteContainer(DeleteTxn { path });
+                self.propose(turn, Requester::SERVER, txn, None, None);
+            }
+        }
+    }
+}
