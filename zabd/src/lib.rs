@@ -9,6 +9,7 @@ pub mod cli_args;
 pub mod config;
 pub mod logging;
 pub mod net;
+pub mod properties;
 pub mod replica;
 #[cfg(feature = "rocksdb")]
 pub mod runtime;

@@ -14,9 +14,6 @@ mod check;
 mod findings;
 pub mod keys;
 mod members;
-pub mod properties;
-#[cfg(test)]
-mod properties_java;
 mod reference;
 mod settings;
 #[cfg(test)]
@@ -25,6 +22,7 @@ pub mod value;
 mod written;
 mod zoo_cfg;
 
+pub use crate::properties;
 pub use check::load;
 pub use findings::{Finding, Findings, Origin, Severity};
 pub use reference::{effective_text, reference_page};

@@ -1,9 +1,9 @@
-//! The text format of `zoo.cfg`: `java.util.Properties`, as `Properties.load(InputStream)` reads it.
+//! The text format of `zoo.cfg` and of memberships: `java.util.Properties`, as `Properties.load` reads it.
 //!
-//! Owns the step from bytes to key and value with the line each began on. It knows no key, trims
+//! Owns the step from bytes or text to key and value with the line each began on. It knows no key, trims
 //! nothing and drops no duplicate: that is for the reader of the entries, who can then tell the
-//! operator where things stand. Never panics, whatever the bytes, and never allocates more than a
-//! few times their length.
+//! operator where things stand. Never panics, whatever comes, and never allocates more than a
+//! few times its length.
 //!
 //! Bytes are ISO-8859-1, as Java takes them from a stream, so a file in UTF-8 with letters outside
 //! ASCII reads as it would there: one character a byte. `\u` and four digits give any UTF-16 unit;
@@ -49,8 +49,20 @@ pub struct Parsed {
 /// ZooKeeper: `QuorumPeerConfig.parse`, which gives the file to `Properties.load`.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Parsed {
+    parse_units(bytes.iter().copied().map(u16::from).collect())
+}
+
+/// Reads text that has been decoded before.
+///
+/// ZooKeeper: `QuorumPeer.configFromString`, which gives a reader to `Properties.load`.
+#[must_use]
+pub fn parse_text(text: &str) -> Parsed {
+    parse_units(text.encode_utf16().collect())
+}
+
+fn parse_units(units: Vec<u16>) -> Parsed {
     let mut lines = LogicalLines {
-        bytes,
+        units,
         at: 0,
         line: 1,
     };
@@ -64,23 +76,23 @@ pub fn parse(bytes: &[u8]) -> Parsed {
     parsed
 }
 
-/// Cuts bytes into logical lines: comments and blank lines gone, continuations joined.
-struct LogicalLines<'a> {
-    bytes: &'a [u8],
+/// Cuts UTF-16 units into logical lines: comments and blank lines gone, continuations joined.
+struct LogicalLines {
+    units: Vec<u16>,
     at: usize,
     line: u32,
 }
 
-impl LogicalLines<'_> {
+impl LogicalLines {
     /// The next logical line and the number of the natural line its first character is on.
-    fn next_line(&mut self) -> Option<(u32, Vec<u8>)> {
+    fn next_line(&mut self) -> Option<(u32, Vec<u16>)> {
         let mut text = Vec::new();
         let mut began = self.line;
         let mut skipping_blanks = true;
         let mut continued = false;
         let mut escaping = false;
         loop {
-            let Some(byte) = self.take() else {
+            let Some(unit) = self.take() else {
                 // A backslash with nothing after it is dropped. One that was the whole line leaves
                 // an empty line, which Java stores as an empty key.
                 if text.is_empty() {
@@ -91,9 +103,9 @@ impl LogicalLines<'_> {
                 }
                 return Some((began, text));
             };
-            let ends_line = matches!(byte, b'\n' | b'\r');
+            let ends_line = ends_line(unit);
             if skipping_blanks {
-                if is_blank(byte) || (ends_line && !continued) {
+                if is_blank(unit) || (ends_line && !continued) {
                     continue;
                 }
                 skipping_blanks = false;
@@ -102,7 +114,7 @@ impl LogicalLines<'_> {
             // Only an empty logical line can turn into a comment; that includes one that so far is
             // a lone backslash and its line end, a quirk kept from Java.
             if text.is_empty() {
-                if matches!(byte, b'#' | b'!') {
+                if [HASH, BANG].contains(&unit) {
                     self.skip_comment();
                     skipping_blanks = true;
                     continue;
@@ -110,16 +122,16 @@ impl LogicalLines<'_> {
                 began = self.line;
             }
             if !ends_line {
-                text.push(byte);
-                escaping = byte == b'\\' && !escaping;
+                text.push(unit);
+                escaping = unit == BACKSLASH && !escaping;
             } else if text.is_empty() {
                 skipping_blanks = true;
             } else if escaping {
                 text.pop();
-                if self.at == self.bytes.len() {
+                if self.at == self.units.len() {
                     return Some((began, text));
                 }
-                if byte == b'\r' && self.bytes.get(self.at) == Some(&b'\n') {
+                if unit == RETURN && self.units.get(self.at) == Some(&NEWLINE) {
                     self.at += 1;
                 }
                 skipping_blanks = true;
@@ -131,20 +143,20 @@ impl LogicalLines<'_> {
         }
     }
 
-    /// The next byte. Counts lines; the `\n` of a `\r\n` is none of its own.
-    fn take(&mut self) -> Option<u8> {
-        let byte = *self.bytes.get(self.at)?;
-        let after_return = self.at > 0 && self.bytes.get(self.at - 1) == Some(&b'\r');
+    /// The next unit. Counts lines; the `\n` of a `\r\n` is none of its own.
+    fn take(&mut self) -> Option<u16> {
+        let unit = *self.units.get(self.at)?;
+        let after_return = self.at > 0 && self.units.get(self.at - 1) == Some(&RETURN);
         self.at += 1;
-        if byte == b'\r' || (byte == b'\n' && !after_return) {
+        if unit == RETURN || (unit == NEWLINE && !after_return) {
             self.line = self.line.saturating_add(1);
         }
-        Some(byte)
+        Some(unit)
     }
 
     fn skip_comment(&mut self) {
-        while let Some(byte) = self.take() {
-            if matches!(byte, b'\n' | b'\r') {
+        while let Some(unit) = self.take() {
+            if ends_line(unit) {
                 return;
             }
         }
@@ -152,23 +164,23 @@ impl LogicalLines<'_> {
 }
 
 /// Splits a logical line at its first unescaped separator and resolves escapes in both halves.
-fn split(text: &[u8]) -> Option<(String, String)> {
+fn split(text: &[u16]) -> Option<(String, String)> {
     let mut escaping = false;
     let mut key_end = text.len();
-    for (at, &byte) in text.iter().enumerate() {
-        if !escaping && (matches!(byte, b'=' | b':') || is_blank(byte)) {
+    for (at, &unit) in text.iter().enumerate() {
+        if !escaping && (separates(unit) || is_blank(unit)) {
             key_end = at;
             break;
         }
-        escaping = byte == b'\\' && !escaping;
+        escaping = unit == BACKSLASH && !escaping;
     }
     // Blanks, then at most one `=` or `:`, then blanks.
     let mut value_start = key_end;
     let mut separated = false;
-    while let Some(&byte) = text.get(value_start) {
-        if matches!(byte, b'=' | b':') && !separated {
+    while let Some(&unit) = text.get(value_start) {
+        if separates(unit) && !separated {
             separated = true;
-        } else if !is_blank(byte) {
+        } else if !is_blank(unit) {
             break;
         }
         value_start += 1;
@@ -179,42 +191,67 @@ fn split(text: &[u8]) -> Option<(String, String)> {
 }
 
 /// Resolves `\t \r \n \f` and `\u` with four digits; any other escaped character stands for itself.
-fn unescape(text: &[u8]) -> Option<String> {
-    if !text.contains(&b'\\') {
-        return Some(text.iter().copied().map(char::from).collect());
+fn unescape(text: &[u16]) -> Option<String> {
+    if !text.contains(&BACKSLASH) {
+        return Some(String::from_utf16_lossy(text));
     }
     let mut units: Vec<u16> = Vec::with_capacity(text.len());
     let mut rest = text.iter().copied();
-    while let Some(byte) = rest.next() {
-        if byte != b'\\' {
-            units.push(u16::from(byte));
+    while let Some(unit) = rest.next() {
+        if unit != BACKSLASH {
+            units.push(unit);
             continue;
         }
-        match rest.next() {
-            None => {}
-            Some(b't') => units.push(u16::from(b'\t')),
-            Some(b'r') => units.push(u16::from(b'\r')),
-            Some(b'n') => units.push(u16::from(b'\n')),
-            Some(b'f') => units.push(0x0c),
-            Some(b'u') => units.push(hex_unit(&mut rest)?),
-            Some(other) => units.push(u16::from(other)),
-        }
+        let Some(escaped) = rest.next() else {
+            break;
+        };
+        units.push(match u8::try_from(escaped) {
+            Ok(b't') => TAB,
+            Ok(b'r') => RETURN,
+            Ok(b'n') => NEWLINE,
+            Ok(b'f') => FORM_FEED,
+            Ok(b'u') => hex_unit(&mut rest)?,
+            _ => escaped,
+        });
     }
     Some(String::from_utf16_lossy(&units))
 }
 
-fn hex_unit(rest: &mut impl Iterator<Item = u8>) -> Option<u16> {
+fn hex_unit(rest: &mut impl Iterator<Item = u16>) -> Option<u16> {
     let mut unit = 0u16;
     for _ in 0..4 {
-        let digit = char::from(rest.next()?).to_digit(16)?;
+        let digit = char::from(u8::try_from(rest.next()?).ok()?).to_digit(16)?;
         unit = (unit << 4) | u16::try_from(digit).ok()?;
     }
     Some(unit)
 }
 
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | 0x0c)
+fn is_blank(unit: u16) -> bool {
+    [SPACE, TAB, FORM_FEED].contains(&unit)
 }
+
+fn separates(unit: u16) -> bool {
+    [EQUALS, COLON].contains(&unit)
+}
+
+fn ends_line(unit: u16) -> bool {
+    [NEWLINE, RETURN].contains(&unit)
+}
+
+const TAB: u16 = b'\t' as u16;
+const NEWLINE: u16 = b'\n' as u16;
+const FORM_FEED: u16 = 0x0c;
+const RETURN: u16 = b'\r' as u16;
+const SPACE: u16 = b' ' as u16;
+const BANG: u16 = b'!' as u16;
+const HASH: u16 = b'#' as u16;
+const COLON: u16 = b':' as u16;
+const EQUALS: u16 = b'=' as u16;
+const BACKSLASH: u16 = b'\\' as u16;
+
+#[cfg(test)]
+#[path = "properties/java_tests.rs"]
+mod java_tests;
 
 #[cfg(test)]
 mod tests {
@@ -305,6 +342,13 @@ mod tests {
     fn bytes_above_ascii_are_latin_1() {
         let parsed = parse(b"a=\xe4\xc3\xa4");
         assert_eq!(parsed.entries[0].value, "äÃ¤");
+    }
+
+    #[test]
+    fn text_is_read_as_it_is() {
+        let parsed = parse_text("a=ä\\€=😀\nb=\\u20ac");
+        assert_eq!(parsed.entries[0].value, "ä€=😀");
+        assert_eq!(parsed.entries[1].value, "€");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::properties::parse;
+use super::parse;
 
 /// Pieces that files are put together from: everything the format gives a meaning to.
 const PIECES: [&[u8]; 40] = [
@@ -137,7 +137,7 @@ fn reads_nasty_files_as_java_does() {
     for (at, bytes) in files.iter().enumerate() {
         std::fs::write(directory.join(format!("{at}.properties")), bytes).unwrap();
     }
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/PropertiesDump.java");
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/properties/PropertiesDump.java");
     let run = Command::new("java")
         .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
         .arg(program)
