@@ -1,5 +1,9 @@
 //! The value of `server.N`: where a member of an ensemble is reached.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use thiserror::Error;
 
 /// A member as `server.N` gives it.
@@ -9,7 +13,7 @@ pub struct Member {
     pub addresses: Vec<MemberAddress>,
     /// Whether it votes.
     pub role: Role,
-    /// Where its clients connect, if the line says so.
+    /// Where its clients connect, if the line says so; not what `clientPort` says.
     pub client: Option<HostPort>,
 }
 
@@ -62,6 +66,9 @@ pub enum MemberError {
     /// The role is neither.
     #[error("has role {0:?}, where participant and observer are allowed")]
     Role(String),
+    /// A character that would end the host's name when the membership is told to others.
+    #[error("has {0:?} for a host")]
+    Host(String),
     /// Addresses joined by `|` disagree.
     #[error("has addresses of different roles")]
     MixedRoles,
@@ -90,7 +97,7 @@ impl Member {
                 return Err(MemberError::Form);
             };
             let address = MemberAddress {
-                host: (*host).to_owned(),
+                host: host_name(host)?,
                 quorum_port: port(quorum_port)?,
                 election_port: port(election_port)?,
             };
@@ -114,6 +121,66 @@ impl Member {
             client,
         })
     }
+
+    /// Whether both are the same member: order and repetition of addresses do not count, nor does the case of names.
+    ///
+    /// Names are compared as they are written; ZooKeeper compares what they resolve to at the moment.
+    ///
+    /// ZooKeeper: `QuorumPeer.QuorumServer.equals`.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.role == other.role
+            && self.quorum_addresses() == other.quorum_addresses()
+            && self.election_addresses() == other.election_addresses()
+            && self.client.as_ref().map(HostPort::normalized)
+                == other.client.as_ref().map(HostPort::normalized)
+    }
+
+    fn quorum_addresses(&self) -> BTreeSet<(String, u16)> {
+        let addresses = self.addresses.iter();
+        addresses
+            .map(|address| (normalized(&address.host), address.quorum_port))
+            .collect()
+    }
+
+    fn election_addresses(&self) -> BTreeSet<(String, u16)> {
+        let addresses = self.addresses.iter();
+        addresses
+            .map(|address| (normalized(&address.host), address.election_port))
+            .collect()
+    }
+}
+
+/// As servers tell it each other: the role always, addresses sorted by host, IP addresses in Java's spelling.
+///
+/// ZooKeeper: `QuorumPeer.QuorumServer.toString`.
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut addresses: Vec<_> = self
+            .addresses
+            .iter()
+            .map(|address| (java_host(&address.host), address))
+            .collect();
+        addresses.sort_by(|(left, _), (right, _)| left.cmp(right));
+        for (at, (host, address)) in addresses.iter().enumerate() {
+            let bar = if at == 0 { "" } else { "|" };
+            let (quorum_port, election_port) = (address.quorum_port, address.election_port);
+            write!(f, "{bar}{}:{quorum_port}:{election_port}", Bracketed(host))?;
+        }
+        f.write_str(match self.role {
+            Role::Participant => ":participant",
+            Role::Observer => ":observer",
+        })?;
+        match &self.client {
+            Some(client) => write!(
+                f,
+                ";{}:{}",
+                Bracketed(&java_host(&client.host)),
+                client.port
+            ),
+            None => Ok(()),
+        }
+    }
 }
 
 impl HostPort {
@@ -124,11 +191,15 @@ impl HostPort {
     pub fn parse(text: &str) -> Result<Self, MemberError> {
         match split_host(text)?.as_slice() {
             [host, digits] if !host.is_empty() => Ok(Self {
-                host: (*host).to_owned(),
+                host: host_name(host)?,
                 port: port(digits)?,
             }),
             _ => Err(MemberError::Form),
         }
+    }
+
+    fn normalized(&self) -> (String, u16) {
+        (normalized(&self.host), self.port)
     }
 
     /// The same, or a port alone for every address.
@@ -164,6 +235,45 @@ fn split_host(text: &str) -> Result<Vec<&str>, MemberError> {
         .filter(|rest| !rest.is_empty())
         .ok_or(MemberError::Bracket)?;
     Ok(std::iter::once(host).chain(rest.split(':')).collect())
+}
+
+/// A host that means the same when it is written into the membership's text and read again.
+fn host_name(host: &str) -> Result<String, MemberError> {
+    let breaks_lines = |char: char| char.is_whitespace() || char.is_control() || char == '\\';
+    if host.contains(breaks_lines) {
+        return Err(MemberError::Host(host.to_owned()));
+    }
+    Ok(host.to_owned())
+}
+
+fn normalized(host: &str) -> String {
+    java_host(host).to_ascii_lowercase()
+}
+
+/// The host as Java spells it: an IPv6 address in full, one that stands for an IPv4 address as that.
+///
+/// Java: `InetSocketAddress.getHostString`, `Inet6Address.getHostAddress`.
+fn java_host(host: &str) -> String {
+    let Ok(address) = host.parse::<Ipv6Addr>() else {
+        return host.to_owned();
+    };
+    if let Some(mapped) = address.to_ipv4_mapped() {
+        return Ipv4Addr::to_string(&mapped);
+    }
+    address.segments().map(|part| format!("{part:x}")).join(":")
+}
+
+/// A host, in brackets if it has colons.
+struct Bracketed<'a>(&'a str);
+
+impl fmt::Display for Bracketed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains(':') {
+            write!(f, "[{}]", self.0)
+        } else {
+            f.write_str(self.0)
+        }
+    }
 }
 
 fn port(digits: &str) -> Result<u16, MemberError> {

@@ -247,7 +247,7 @@ impl Leader {
         let server = match info {
             Some(info)
                 if info.protocol_version < PROTOCOL_VERSION
-                    || info.config_version > core.configs.committed.version
+                    || info.config_version > core.configs.committed.version()
                     || info.server == core.params.me.0 =>
             {
                 return self.close(link, out);
@@ -443,7 +443,7 @@ impl Leader {
         peer.stage = Stage::Synchronising;
         let packet = LeaderPacket::NewLeader {
             epoch: Zxid(core.epochs.accepted << 32),
-            members: Some(Bytes::from(core.configs.proposed.text())),
+            members: Some(core.configs.proposed.text().as_bytes_shared().clone()),
         };
         Self::send(link, packet, out);
     }

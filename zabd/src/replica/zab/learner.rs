@@ -131,7 +131,7 @@ impl Learner {
         let info = Some(LearnerInfo {
             server: core.params.me.0,
             protocol_version: PROTOCOL_VERSION,
-            config_version: core.configs.committed.version,
+            config_version: core.configs.committed.version(),
         });
         let packet = if self.observer {
             LearnerPacket::ObserverInfo {

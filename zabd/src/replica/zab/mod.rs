@@ -692,6 +692,7 @@ impl Zab {
             State::Learning(learner) => learner.into_logged(out),
         };
         self.core.touched.clear();
+        self.election.on_role_over();
         out.push(ZabEffect::RoleChanged {
             role: Role::Looking,
             leader: None,
@@ -763,6 +764,6 @@ impl Zab {
 }
 
 fn is_observer(configs: &Configs, server: ServerId) -> bool {
-    let member = configs.committed.servers.get(&server);
+    let member = configs.committed.servers().get(&server);
     member.is_some_and(|member| member.role == MemberRole::Observer)
 }
