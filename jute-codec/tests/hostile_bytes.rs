@@ -3,13 +3,18 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use jute_codec::proto::{
     ConnectRequest, ConnectResponse, OpCode, Reply, ReplyHeader, Request, RequestHeader,
     WatcherEvent,
 };
+use jute_codec::quorum::notification::take_frame;
+use jute_codec::quorum::{
+    InitialMessage, LeaderPacket, LearnerPacket, Notification, PacketDecoder, PacketKind,
+    QuorumPacket,
+};
 use jute_codec::txn::TxnEntry;
-use jute_codec::{Jute, Reader};
+use jute_codec::{Jute, Reader, Zxid};
 use proptest::prelude::*;
 
 thread_local! {
@@ -80,6 +85,50 @@ fn decoders() -> Decoders {
     add(&mut list, "transaction".into(), |bytes| {
         drop(TxnEntry::decode(bytes));
     });
+    add(&mut list, "quorum packet".into(), record::<QuorumPacket>);
+    add(&mut list, "quorum packets".into(), |bytes| {
+        let mut decoder = PacketDecoder::default();
+        let mut buffer = BytesMut::from(&bytes[..]);
+        let mut packets = Vec::new();
+        while let Ok(Some(packet)) = decoder.take(&mut buffer) {
+            packets.push(packet);
+        }
+    });
+    add(&mut list, "initial message".into(), |bytes| {
+        drop(InitialMessage::take(&mut BytesMut::from(&bytes[..])));
+    });
+    add(&mut list, "addresses".into(), |bytes| {
+        let mut message = BytesMut::from(&[0xff; 16][..]);
+        message[6..8].fill(0);
+        let length = i32::try_from(bytes.len()).expect("inputs are short");
+        message.extend_from_slice(&length.to_be_bytes());
+        message.extend_from_slice(bytes);
+        drop(InitialMessage::take(&mut message));
+    });
+    add(&mut list, "notification".into(), |bytes| {
+        drop(Notification::decode(bytes));
+    });
+    add(&mut list, "election frame".into(), |bytes| {
+        drop(take_frame(&mut BytesMut::from(&bytes[..])));
+    });
+    for &kind in PacketKind::ALL {
+        let packet = move |bytes: &Bytes| QuorumPacket {
+            kind: kind.code(),
+            zxid: Zxid::ZERO,
+            data: Some(bytes.clone()),
+            ids: None,
+        };
+        add(
+            &mut list,
+            format!("from the leader, {kind}"),
+            move |bytes| {
+                drop(LeaderPacket::from_record(packet(bytes)));
+            },
+        );
+        add(&mut list, format!("from a learner, {kind}"), move |bytes| {
+            drop(LearnerPacket::from_record(packet(bytes)));
+        });
+    }
     for &op in OpCode::ALL {
         add(&mut list, format!("request {op:?}"), move |bytes| {
             drop(Request::read(op, &mut Reader::new(bytes)));
