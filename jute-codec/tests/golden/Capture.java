@@ -61,7 +61,11 @@ public class Capture {
         ConnectResponse session;
 
         Connection(int port, PrintStream out) throws IOException {
-            socket = new Socket(InetAddress.getLoopbackAddress(), port);
+            this(InetAddress.getLoopbackAddress().getHostAddress(), port, out);
+        }
+
+        Connection(String host, int port, PrintStream out) throws IOException {
+            socket = new Socket(host, port);
             socket.setSoTimeout(20_000);
             in = new DataInputStream(new BufferedInputStream(socket.getInputStream()));
             this.out = out;

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Captures the vectors of this directory anew from Apache ZooKeeper: needs java (11 or newer) and mvn.
-# ZOOKEEPER_LIB, a directory with ZooKeeper's jars and those it needs, spares the download.
+# ZOOKEEPER_LIB, a directory with ZooKeeper's jars and those it needs, spares the download. With an argument, Capture
+# or CaptureQuorum, only what that one writes.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 version=${ZOOKEEPER_VERSION:-3.9.5}
@@ -23,4 +24,7 @@ POM
     mvn -q -B -f "$scratch/pom.xml" dependency:copy-dependencies -DoutputDirectory="$ZOOKEEPER_LIB"
 fi
 
-java -Dfile.encoding=UTF-8 -cp "$ZOOKEEPER_LIB/*" "$here/Capture.java" "$here" "$scratch"
+javac -encoding UTF-8 -cp "$ZOOKEEPER_LIB/*" -d "$scratch/classes" "$here/Capture.java" "$here/CaptureQuorum.java"
+for main in ${1:-Capture CaptureQuorum}; do
+    java -Dfile.encoding=UTF-8 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$scratch/classes:$ZOOKEEPER_LIB/*" "$main" "$here" "$scratch"
+done

@@ -95,3 +95,68 @@ pub(crate) fn without_surrogates(bytes: &[u8]) -> Vec<u8> {
     }
     bytes
 }
+
+/// Everything captured between servers: an ensemble whose members stay, one to which a member is added, and the
+/// greeting of a server with several addresses.
+pub(crate) const PACKETS: &[(&str, &str)] = &[
+    ("quorum", include_str!("quorum.packets")),
+    ("reconfig", include_str!("reconfig.packets")),
+    ("addresses", include_str!("addresses.packets")),
+];
+
+/// A connection between two servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    /// `quorum` or `election`.
+    pub(crate) port: &'static str,
+    /// The server that connected.
+    pub(crate) from: i64,
+    /// The server that listens.
+    pub(crate) to: i64,
+    /// What was said, in order; [`Frame::payload`] is all of its bytes here.
+    pub(crate) said: Vec<Frame>,
+}
+
+impl Link {
+    /// What was said in one direction.
+    pub(crate) fn said(&self, direction: Direction) -> impl Iterator<Item = &Frame> {
+        self.said
+            .iter()
+            .filter(move |frame| frame.direction == direction)
+    }
+}
+
+/// The connections to one port in a capture, in the order in which they were made.
+pub(crate) fn links(capture: &str, port: &str) -> Vec<Link> {
+    let (_, text) = PACKETS
+        .iter()
+        .find(|(name, _)| *name == capture)
+        .expect("the capture is in the list");
+    let mut links = Vec::<Link>::new();
+    for line in lines(text) {
+        let words: Vec<_> = line.split(' ').collect();
+        let direction = match words[..] {
+            ["=", port, from, to] => {
+                let number = |word: &str| word.parse().expect("a server is a number");
+                links.push(Link {
+                    port,
+                    from: number(from),
+                    to: number(to),
+                    said: Vec::new(),
+                });
+                continue;
+            }
+            [">", _, _] => Direction::ToServer,
+            ["<", _, _] => Direction::FromServer,
+            _ => panic!("neither a connection nor a message: {line}"),
+        };
+        let link = links.last_mut().expect("a message has its connection");
+        link.said.push(Frame {
+            direction,
+            name: words[1],
+            payload: unhex(words[2]),
+        });
+    }
+    links.retain(|link| link.port == port);
+    links
+}
