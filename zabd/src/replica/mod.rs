@@ -26,6 +26,8 @@ pub mod ensemble;
 pub mod input;
 mod janitor;
 mod member;
+#[cfg(test)]
+mod member_tests;
 pub mod params;
 mod primary;
 mod request;

@@ -1,0 +1,628 @@
+//! Three servers with their states on a network that loses nothing, one message after the other.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jute_codec::data::{Acl, Id, perms};
+use jute_codec::proto::{
+    ConnectRequest, CreateFlags, CreateRequest, PathRequest, ReplyHeader, Request,
+};
+use jute_codec::quorum::LeaderPacket;
+use jute_codec::txn::TxnEntry;
+use jute_codec::{ErrorCode, Jute, Reader, SessionId, Text, Zxid};
+
+use super::Replica;
+use super::clock::Clock;
+use super::effect::Effect;
+use super::ensemble::{Configs, Members, ServerId};
+use super::input::Input;
+use super::params::ReplicaParams;
+use super::session::password::password_of;
+use super::zab::{Epochs, LinkId, LogPlace, Recovered, Role, ZabEffect, ZabInput, ZabParams};
+use crate::state::conn::{ClientRequest, ConnId, Submission, WriteBody};
+use crate::state::{Committed, Output, Outputs, State, StateParams};
+
+const TICK_MS: i64 = 1000;
+
+struct Server {
+    replica: Replica,
+    state: State,
+    epochs: Epochs,
+    log: Vec<(Zxid, Bytes)>,
+    listens: bool,
+    serves: bool,
+}
+
+/// Both ends of a connection: server and its number for it.
+type End = (ServerId, LinkId);
+
+#[derive(Default)]
+struct World {
+    now_ms: i64,
+    servers: BTreeMap<ServerId, Server>,
+    inputs: VecDeque<(ServerId, Input)>,
+    links: BTreeMap<End, End>,
+    links_accepted: u64,
+    /// Connections that are tried again: when, how often still, from where, whose.
+    dialing: Vec<(i64, u32, End, ServerId)>,
+    conns_made: u64,
+    /// What clients got: events by connection, in words.
+    heard: BTreeMap<ConnId, Vec<Heard>>,
+    /// Clients are heard of all the time, unless they are in here.
+    silent: BTreeSet<SessionId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Heard {
+    Connected(SessionId),
+    Reply { xid: i32, err: i32 },
+    Event,
+    Closed,
+}
+
+fn configs() -> Configs {
+    let text = "server.1=a:2888:3888\nserver.2=b:2888:3888\nserver.3=c:2888:3888\nversion=0";
+    Configs::of(Arc::new(text.parse::<Members>().unwrap()))
+}
+
+fn new_state() -> State {
+    State::new(StateParams::default())
+}
+
+impl World {
+    fn start(&mut self, server: i64) {
+        self.start_with(server, Vec::new(), Epochs::default());
+    }
+
+    fn start_with(&mut self, server: i64, log: Vec<(Zxid, Bytes)>, epochs: Epochs) {
+        let id = ServerId(server);
+        let params = ReplicaParams {
+            server_id: u8::try_from(server).unwrap(),
+            tick_ms: 1000,
+            session_timeout_min_ms: 2000,
+            ..ReplicaParams::default()
+        };
+        let zab_params = ZabParams {
+            tick_ms: TICK_MS,
+            recent_max: 3,
+            ..ZabParams::new(id)
+        };
+        let mut state = new_state();
+        replay(&mut state, &log);
+        let recovered = Recovered {
+            epochs,
+            last: state.last_zxid(),
+            recent: Vec::new(),
+        };
+        let mut effects = Vec::new();
+        let replica = Replica::member(
+            params,
+            zab_params,
+            configs(),
+            recovered,
+            self.clock(),
+            &mut effects,
+        );
+        let server = Server {
+            replica,
+            state,
+            epochs,
+            log,
+            listens: false,
+            serves: false,
+        };
+        self.servers.insert(id, server);
+        self.carry_out(id, effects);
+    }
+
+    fn stop(&mut self, server: i64) -> (Vec<(Zxid, Bytes)>, Epochs) {
+        let id = ServerId(server);
+        let stopped = self.servers.remove(&id).unwrap();
+        self.inputs.retain(|(to, _)| *to != id);
+        self.dialing.retain(|(.., (server, _), _)| *server != id);
+        let ends: Vec<End> = self
+            .links
+            .keys()
+            .filter(|(server, _)| *server == id)
+            .copied()
+            .collect();
+        for end in ends {
+            self.close(end);
+        }
+        (stopped.log, stopped.epochs)
+    }
+
+    fn clock(&self) -> Clock {
+        Clock {
+            monotonic_ms: self.now_ms,
+            wall_ms: 1_700_000_000_000 + self.now_ms,
+        }
+    }
+
+    fn close(&mut self, end: End) {
+        if let Some(other) = self.links.remove(&end) {
+            self.links.remove(&other);
+            self.tell(other.0, ZabInput::LinkDown { link: other.1 });
+        }
+    }
+
+    fn tell(&mut self, server: ServerId, input: ZabInput) {
+        self.inputs.push_back((server, Input::Peer(input)));
+    }
+
+    /// Goes on until nothing is under way and `ms` have passed.
+    fn run(&mut self, ms: i64) {
+        let until = self.now_ms + ms;
+        loop {
+            if let Some((server, input)) = self.inputs.pop_front() {
+                self.step(server, input);
+                continue;
+            }
+            let dialing = self.dialing.iter().map(|(due_ms, ..)| (*due_ms, None));
+            let deadlines = self
+                .servers
+                .iter()
+                .map(|(id, server)| (server.replica.deadline(), Some(*id)));
+            match dialing.chain(deadlines).min() {
+                Some((due_ms, who)) if due_ms <= until => {
+                    self.now_ms = self.now_ms.max(due_ms);
+                    match who {
+                        Some(id) => self.wake(id),
+                        None => self.redial(),
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.now_ms = until;
+    }
+
+    fn redial(&mut self) {
+        let now_ms = self.now_ms;
+        let due: Vec<_> = self
+            .dialing
+            .extract_if(.., |(due_ms, ..)| *due_ms <= now_ms)
+            .collect();
+        for (_, attempts, end, leader) in due {
+            self.dial(attempts, end, leader);
+        }
+    }
+
+    fn wake(&mut self, id: ServerId) {
+        let wanted = self.servers[&id].replica.about_to_expire(self.clock());
+        for (session, conn) in wanted {
+            if conn.is_some() && !self.silent.contains(&session) {
+                let at_ms = self.now_ms;
+                self.step(id, Input::Touched { session, at_ms });
+            }
+        }
+        self.step(id, Input::Wakeup);
+    }
+
+    fn step(&mut self, id: ServerId, input: Input) {
+        let clock = self.clock();
+        let Some(server) = self.servers.get_mut(&id) else {
+            return;
+        };
+        let mut effects = Vec::new();
+        server
+            .replica
+            .step(clock, input, &server.state, &mut effects);
+        self.carry_out(id, effects);
+    }
+
+    fn carry_out(&mut self, id: ServerId, effects: Vec<Effect>) {
+        let mut outputs = Outputs::default();
+        for effect in effects {
+            let server = self.servers.get_mut(&id).unwrap();
+            match effect {
+                Effect::Write {
+                    write,
+                    zxid,
+                    payload,
+                } => {
+                    server.log.push((zxid, payload));
+                    self.inputs.push_back((id, Input::Durable(write)));
+                }
+                Effect::StoreEpochs { write, epochs } => {
+                    server.epochs = epochs;
+                    self.inputs.push_back((id, Input::Durable(write)));
+                }
+                Effect::Commit(committed) => server.state.apply(&committed, &mut outputs).unwrap(),
+                Effect::Connected { conn, response } => outputs.connected(conn, &response),
+                Effect::CloseConn { conn } => outputs.close(conn),
+                Effect::Synced { conn, xid, .. } => {
+                    self.heard
+                        .entry(conn)
+                        .or_default()
+                        .push(Heard::Reply { xid, err: 0 });
+                }
+                Effect::Serve => server.serves = true,
+                Effect::StopServing => server.serves = false,
+                Effect::Peer(effect) => self.peer(id, effect),
+                Effect::Expired { .. } | Effect::QuotaExceeded { .. } => {}
+            }
+        }
+        for (conn, output) in outputs.iter() {
+            let heard = match output {
+                Output::Connected { session, .. } => Heard::Connected(session),
+                Output::Event(_) => Heard::Event,
+                Output::Close => Heard::Closed,
+                Output::Reply(frame) => {
+                    let bytes = Bytes::copy_from_slice(&frame[4..]);
+                    let header = ReplyHeader::read(&mut Reader::new(&bytes)).unwrap();
+                    Heard::Reply {
+                        xid: header.xid,
+                        err: header.err,
+                    }
+                }
+            };
+            self.heard.entry(conn).or_default().push(heard);
+        }
+    }
+
+    fn peer(&mut self, id: ServerId, effect: ZabEffect) {
+        match effect {
+            ZabEffect::Notify { to, notification } => {
+                let from = id;
+                self.tell(to, ZabInput::Notified { from, notification });
+            }
+            ZabEffect::Listen(listens) => self.servers.get_mut(&id).unwrap().listens = listens,
+            ZabEffect::Connect { link, leader } => self.dial(5, (id, link), leader),
+            ZabEffect::CloseLink { link } => {
+                self.dialing.retain(|(.., end, _)| *end != (id, link));
+                self.close((id, link));
+            }
+            ZabEffect::ToLeader { link, packet } => {
+                if let Some((leader, link)) = self.links.get(&(id, link)).copied() {
+                    self.tell(leader, ZabInput::FromLearner { link, packet });
+                }
+            }
+            ZabEffect::ToLearner { link, packet } => self.to_learner(id, link, packet),
+            ZabEffect::LookUp { link, zxid } => {
+                let log = &self.servers[&id].log;
+                let before = log.iter().rev().find(|(logged, _)| *logged <= zxid);
+                let found = match before {
+                    Some((found, _)) if *found == zxid => LogPlace::Exactly,
+                    None if zxid == Zxid::ZERO => LogPlace::Exactly,
+                    Some((found, _)) => LogPlace::After(*found),
+                    None => LogPlace::Unusable,
+                };
+                self.tell(id, ZabInput::LookedUp { link, found });
+            }
+            ZabEffect::SendLog {
+                link,
+                after,
+                through,
+            } => {
+                let log = self.servers[&id].log.clone();
+                for (zxid, txn) in log {
+                    if zxid > after && zxid <= through {
+                        self.to_learner(id, link, LeaderPacket::Proposal { zxid, txn });
+                        self.to_learner(id, link, LeaderPacket::Commit { zxid });
+                    }
+                }
+            }
+            ZabEffect::RoleChanged { .. } | ZabEffect::ConnectElection => {}
+            other => panic!("not needed in these stories: {other:?}"),
+        }
+    }
+
+    fn dial(&mut self, attempts: u32, end: End, leader: ServerId) {
+        let (learner, link) = end;
+        if self
+            .servers
+            .get(&leader)
+            .is_some_and(|leader| leader.listens)
+        {
+            self.links_accepted += 1;
+            let accepted = LinkId(self.links_accepted);
+            self.links.insert(end, (leader, accepted));
+            self.links.insert((leader, accepted), end);
+            self.tell(leader, ZabInput::LinkUp { link: accepted });
+            self.tell(learner, ZabInput::LinkUp { link });
+        } else if attempts > 1 {
+            let due_ms = self.now_ms + 100;
+            self.dialing.push((due_ms, attempts - 1, end, leader));
+        } else {
+            self.tell(learner, ZabInput::LinkDown { link });
+        }
+    }
+
+    fn to_learner(&mut self, id: ServerId, link: LinkId, packet: LeaderPacket) {
+        if let Some((learner, link)) = self.links.get(&(id, link)).copied() {
+            self.tell(learner, ZabInput::FromLeader { link, packet });
+        }
+    }
+
+    fn leader(&self) -> i64 {
+        let leads = |server: &Server| {
+            server.serves && server.replica.zab().unwrap().role() == Role::Leading
+        };
+        let mut leaders = self.servers.iter().filter(|(_, server)| leads(server));
+        let (leader, _) = leaders.next().expect("somebody leads");
+        assert_eq!(leaders.count(), 0, "one leader");
+        leader.0
+    }
+
+    fn followers(&self) -> Vec<i64> {
+        let leader = self.leader();
+        self.servers
+            .keys()
+            .map(|id| id.0)
+            .filter(|id| *id != leader)
+            .collect()
+    }
+
+    /// A client's handshake; what it comes to is heard by the new connection.
+    fn connect(&mut self, server: i64, session: SessionId) -> ConnId {
+        self.conns_made += 1;
+        let conn = ConnId(self.conns_made);
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: Zxid::ZERO,
+            timeout_ms: 6000,
+            session,
+            password: Some(Bytes::copy_from_slice(&password_of(session))),
+            read_only: Some(false),
+        };
+        let submission = Submission::Connect { conn, request };
+        self.step(ServerId(server), Input::Submitted(submission));
+        self.run(0);
+        conn
+    }
+
+    fn new_session(&mut self, server: i64) -> (ConnId, SessionId) {
+        let conn = self.connect(server, SessionId::NONE);
+        match self.heard.get(&conn).and_then(|heard| heard.last()) {
+            Some(Heard::Connected(session)) => (conn, *session),
+            other => panic!("no session: {other:?}"),
+        }
+    }
+
+    fn ask(&mut self, server: i64, conn: ConnId, session: SessionId, xid: i32, request: Request) {
+        let request = ClientRequest {
+            conn,
+            session,
+            xid,
+            body: WriteBody::Request(request),
+            ids: Arc::from([Id::new("ip", "127.0.0.1")]),
+        };
+        let submission = Submission::Write(request);
+        self.step(ServerId(server), Input::Submitted(submission));
+        self.run(0);
+    }
+
+    fn last_heard(&self, conn: ConnId) -> Option<&Heard> {
+        self.heard.get(&conn)?.last()
+    }
+
+    /// All servers have applied the same, and came to the same tree.
+    fn assert_in_step(&self) {
+        let states: BTreeSet<(Zxid, u64)> = self
+            .servers
+            .values()
+            .map(|server| (server.state.last_zxid(), server.state.digest()))
+            .collect();
+        assert_eq!(states.len(), 1, "{states:?}");
+    }
+
+    fn paths(&self, server: i64, session: SessionId) -> Vec<String> {
+        let state = &self.servers[&ServerId(server)].state;
+        let mut all = state.sessions_with_ephemerals();
+        all.find(|(owner, _)| *owner == session)
+            .map(|(_, paths)| paths.into_iter().map(|path| path.to_string()).collect())
+            .unwrap_or_default()
+    }
+}
+
+fn replay(state: &mut State, log: &[(Zxid, Bytes)]) {
+    for (_, txn) in log {
+        let committed = Committed {
+            entry: TxnEntry::decode(txn).unwrap(),
+            origin: None,
+            close: None,
+        };
+        state.apply(&committed, &mut Outputs::default()).unwrap();
+    }
+}
+
+fn create(path: &str, flags: CreateFlags) -> Request {
+    let anyone = Acl {
+        perms: perms::ALL,
+        id: Id::new("world", "anyone"),
+    };
+    Request::Create(CreateRequest {
+        path: Some(Text::from(path)),
+        data: Some(Bytes::from_static(b"x")),
+        acl: Some(vec![anyone]),
+        flags: flags as i32,
+    })
+}
+
+fn three() -> World {
+    let mut world = World::default();
+    for server in 1..=3 {
+        world.start(server);
+    }
+    world.run(5000);
+    world
+}
+
+const DONE: i32 = 0;
+
+#[test]
+fn clients_of_every_server_get_their_own_answers() {
+    let mut world = three();
+    assert!(world.servers.values().all(|server| server.serves));
+    for server in 1..=3 {
+        let (conn, session) = world.new_session(server);
+        let path = format!("/from-{server}");
+        for (xid, err) in [(1, DONE), (2, ErrorCode::NodeExists.code())] {
+            world.ask(
+                server,
+                conn,
+                session,
+                xid,
+                create(&path, CreateFlags::Persistent),
+            );
+            assert_eq!(world.last_heard(conn), Some(&Heard::Reply { xid, err }));
+        }
+    }
+    world.assert_in_step();
+    let zxid = world.servers[&ServerId(1)].state.last_zxid();
+    assert_eq!((zxid.epoch(), zxid.counter()), (1, 9));
+}
+
+#[test]
+fn a_sync_is_answered_behind_what_it_waits_for() {
+    let mut world = three();
+    for server in 1..=3 {
+        let (conn, session) = world.new_session(server);
+        let sync = Request::Sync(PathRequest {
+            path: Some(Text::from("/")),
+        });
+        world.ask(server, conn, session, 7, sync);
+        assert_eq!(
+            world.last_heard(conn),
+            Some(&Heard::Reply { xid: 7, err: DONE })
+        );
+    }
+}
+
+#[test]
+fn a_session_moves_and_its_old_connection_ends_without_a_reply() {
+    let mut world = three();
+    let [one, other] = world.followers()[..] else {
+        panic!("two followers");
+    };
+    let (old, session) = world.new_session(one);
+    world.ask(
+        one,
+        old,
+        session,
+        1,
+        create("/mine", CreateFlags::Ephemeral),
+    );
+    let new = world.connect(other, session);
+    assert_eq!(world.last_heard(new), Some(&Heard::Connected(session)));
+    world.ask(
+        one,
+        old,
+        session,
+        2,
+        create("/late", CreateFlags::Persistent),
+    );
+    assert_eq!(world.last_heard(old), Some(&Heard::Closed));
+    assert!(
+        !world.heard[&old]
+            .iter()
+            .any(|heard| matches!(heard, Heard::Reply { xid: 2, .. }))
+    );
+    world.ask(
+        other,
+        new,
+        session,
+        3,
+        create("/mine2", CreateFlags::Ephemeral),
+    );
+    world.ask(other, new, session, 4, Request::CloseSession);
+    assert_eq!(world.last_heard(new), Some(&Heard::Closed));
+    assert_eq!(world.paths(1, session), Vec::<String>::new());
+    world.assert_in_step();
+}
+
+#[test]
+fn sessions_survive_the_leader_and_keep_their_ephemeral_nodes() {
+    let mut world = three();
+    let leader = world.leader();
+    let (conn, session) = world.new_session(leader);
+    world.ask(
+        leader,
+        conn,
+        session,
+        1,
+        create("/mine", CreateFlags::Ephemeral),
+    );
+    let (log, epochs) = world.stop(leader);
+    world.run(2000);
+    let follower = world.followers()[0];
+    let conn = world.connect(follower, session);
+    assert_eq!(world.last_heard(conn), Some(&Heard::Connected(session)));
+    // The follower tells the leader that it hears of the session.
+    world.run(30_000);
+    assert_eq!(world.paths(follower, session), ["/mine"]);
+
+    world.start_with(leader, log, epochs);
+    world.run(5000);
+    world.assert_in_step();
+
+    world.silent.insert(session);
+    world.run(20_000);
+    for server in 1..=3 {
+        assert_eq!(world.paths(server, session), Vec::<String>::new());
+    }
+    assert_eq!(world.last_heard(conn), Some(&Heard::Closed));
+    let conn = world.connect(follower, session);
+    assert_eq!(
+        world.heard[&conn],
+        [Heard::Connected(SessionId::NONE), Heard::Closed]
+    );
+    world.assert_in_step();
+}
+
+#[test]
+fn a_server_that_was_away_gets_what_it_missed() {
+    let mut world = three();
+    let leader = world.leader();
+    let away = world.followers()[0];
+    let (conn, session) = world.new_session(leader);
+    let (log, epochs) = world.stop(away);
+    for xid in 1..=9 {
+        let path = format!("/n{xid}");
+        world.ask(
+            leader,
+            conn,
+            session,
+            xid,
+            create(&path, CreateFlags::Persistent),
+        );
+    }
+    world.run(3000);
+    assert_eq!(world.leader(), leader, "two of three are a quorum");
+    world.start_with(away, log, epochs);
+    world.run(3000);
+    world.assert_in_step();
+    let (conn, session) = world.new_session(away);
+    world.ask(
+        away,
+        conn,
+        session,
+        1,
+        create("/n9", CreateFlags::Persistent),
+    );
+    let err = ErrorCode::NodeExists.code();
+    assert_eq!(world.last_heard(conn), Some(&Heard::Reply { xid: 1, err }));
+}
+
+#[test]
+fn a_leader_without_followers_sends_its_clients_away() {
+    let mut world = three();
+    let leader = world.leader();
+    let (conn, session) = world.new_session(leader);
+    for follower in world.followers() {
+        world.stop(follower);
+    }
+    // Nobody can acknowledge it.
+    world.ask(
+        leader,
+        conn,
+        session,
+        1,
+        create("/lost", CreateFlags::Persistent),
+    );
+    assert_eq!(world.last_heard(conn), Some(&Heard::Connected(session)));
+    world.run(10_000);
+    assert!(!world.servers[&ServerId(leader)].serves);
+}
