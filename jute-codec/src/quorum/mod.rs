@@ -7,6 +7,7 @@
 //! | [`kind`] | the record that carries all packets, and their types |
 //! | [`packet`] | what leaders and learners say with it |
 //! | [`stream`] | packets out of a connection, on which nothing stands between them |
+//! | [`snapshot`] | what follows SNAP, which is no packet |
 //! | [`initial`] | the first bytes of a connection between election ports |
 //! | [`notification`] | votes, which are framed |
 
@@ -14,6 +15,7 @@ pub mod initial;
 pub mod kind;
 pub mod notification;
 pub mod packet;
+pub mod snapshot;
 pub mod stream;
 
 pub use initial::{InitialError, InitialMessage, PeerAddress};

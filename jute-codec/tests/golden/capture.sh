@@ -24,7 +24,8 @@ POM
     mvn -q -B -f "$scratch/pom.xml" dependency:copy-dependencies -DoutputDirectory="$ZOOKEEPER_LIB"
 fi
 
-javac -encoding UTF-8 -cp "$ZOOKEEPER_LIB/*" -d "$scratch/classes" "$here/Capture.java" "$here/CaptureQuorum.java"
-for main in ${1:-Capture CaptureQuorum}; do
+javac -encoding UTF-8 -cp "$ZOOKEEPER_LIB/*" -d "$scratch/classes" "$here/Capture.java" "$here/CaptureQuorum.java" \
+    "$here/CaptureSnapshot.java"
+for main in ${1:-Capture CaptureQuorum CaptureSnapshot}; do
     java -Dfile.encoding=UTF-8 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$scratch/classes:$ZOOKEEPER_LIB/*" "$main" "$here" "$scratch"
 done

@@ -4,4 +4,5 @@
 mod frames;
 mod log;
 mod quorum;
+mod snapshot;
 mod vectors;
