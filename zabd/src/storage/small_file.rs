@@ -25,6 +25,34 @@ pub fn write_atomically<D: Disk>(disk: &D, path: &Path, bytes: &[u8]) -> io::Res
     disk.sync_dir(dir)
 }
 
+/// Lines of text with a checksum after them, for small files that a person may want to read.
+#[must_use]
+pub fn seal(lines: &str) -> Vec<u8> {
+    let crc = crc32fast::hash(lines.as_bytes());
+    format!("{lines}crc {crc:08x}\n").into_bytes()
+}
+
+/// The lines that [`seal`] was given.
+///
+/// # Errors
+/// What does not fit, when the bytes are not what it returned.
+pub fn unseal(bytes: &[u8]) -> Result<&str, &'static str> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not text")?;
+    let lines = text
+        .len()
+        .checked_sub(SEAL_BYTES)
+        .and_then(|len| text.get(..len))
+        .ok_or("it is too short")?;
+    if seal(lines) == bytes {
+        Ok(lines)
+    } else {
+        Err("its checksum does not match")
+    }
+}
+
+/// `crc `, eight digits, the line's end.
+const SEAL_BYTES: usize = 13;
+
 fn temporary_path(path: &Path) -> io::Result<PathBuf> {
     let mut name = path
         .file_name()

@@ -79,6 +79,15 @@ pub enum LogError {
         oldest: Zxid,
     },
 
+    /// A reader asked for what has not reached the disk yet, or is not there at all.
+    #[error("the log ends with {durable}; transactions up to {asked} are not in it")]
+    NotDurable {
+        /// The reader wants everything up to here.
+        asked: Zxid,
+        /// The log has everything up to here.
+        durable: Zxid,
+    },
+
     /// The caller appended a transaction that does not follow the last one: a bug.
     #[error("transaction {zxid} does not follow {last}")]
     OutOfOrder {

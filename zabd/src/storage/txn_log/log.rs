@@ -249,7 +249,8 @@ impl<D: Disk> TxnLog<D> {
         self.begin_segment(zxid, Precedent::Snapshot)
     }
 
-    /// Removes the segments that hold nothing after `zxid`, but never the newest one. Returns how many.
+    /// Removes the segments that hold nothing after `zxid` and nothing that is held ([`LogIndex::hold_after`]), but
+    /// never the newest one. Returns how many.
     ///
     /// # Errors
     /// The disk's; segments go oldest first, so what is left is whole.
@@ -259,8 +260,9 @@ impl<D: Disk> TxnLog<D> {
         loop {
             let mut oldest = {
                 let mut inner = self.index.lock();
+                let bound = zxid.min(inner.held_after());
                 match inner.segments.get(1) {
-                    Some(next) if next.base <= zxid => inner.segments.remove(0),
+                    Some(next) if next.base <= bound => inner.segments.remove(0),
                     _ => return Ok(purged),
                 }
             };

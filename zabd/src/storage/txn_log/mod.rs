@@ -25,6 +25,7 @@
 mod error;
 mod format;
 mod log;
+mod place;
 mod reader;
 mod recover;
 mod segment;
@@ -34,6 +35,7 @@ mod tests;
 
 pub use error::{DamageCause, LogError};
 pub use log::{Durability, LogOptions, Synced, TxnLog};
-pub use reader::{LogIndex, LogReader};
+pub use place::{LogPlace, Unusable};
+pub use reader::{LogHold, LogIndex, LogReader};
 pub use recover::{Recovered, TornTail};
 pub use spare::SparePool;

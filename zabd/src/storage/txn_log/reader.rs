@@ -1,6 +1,6 @@
 //! Reading the log from any place, also from other threads while it grows.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +25,42 @@ pub(super) struct IndexInner {
     pub(super) segments: Vec<SegmentMeta>,
     /// Everything up to here is on disk.
     pub(super) durable: Zxid,
+    /// What [`LogHold`]s keep: all after these, each with the number of holds.
+    holds: BTreeMap<Zxid, usize>,
+}
+
+impl IndexInner {
+    /// Nothing after this one may be purged.
+    pub(super) fn held_after(&self) -> Zxid {
+        self.holds
+            .first_key_value()
+            .map_or(Zxid(i64::MAX), |(zxid, _)| *zxid)
+    }
+
+    fn oldest(&self) -> Zxid {
+        self.segments
+            .first()
+            .map_or(self.durable, |segment| segment.base)
+    }
+}
+
+/// Keeps a part of the log from being purged for as long as it lives; see [`LogIndex::hold_after`].
+#[derive(Debug)]
+pub struct LogHold {
+    inner: Arc<Mutex<IndexInner>>,
+    after: Zxid,
+}
+
+impl Drop for LogHold {
+    fn drop(&mut self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(holds) = inner.holds.get_mut(&self.after) {
+            *holds -= 1;
+            if *holds == 0 {
+                inner.holds.remove(&self.after);
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +76,11 @@ impl<D: Disk> LogIndex<D> {
     pub(super) fn new(disk: D, segments: Vec<SegmentMeta>, durable: Zxid) -> Self {
         Self {
             disk,
-            inner: Arc::new(Mutex::new(IndexInner { segments, durable })),
+            inner: Arc::new(Mutex::new(IndexInner {
+                segments,
+                durable,
+                holds: BTreeMap::new(),
+            })),
         }
     }
 
@@ -77,8 +117,53 @@ impl<D: Disk> LogIndex<D> {
     /// # Errors
     /// [`LogError::Purged`] if the log begins later; the disk's errors.
     pub fn read_after(&self, after: Zxid) -> Result<LogReader<D>, LogError> {
-        // Under the lock the files cannot be purged between looking them up and opening them.
         let inner = self.lock();
+        let durable = inner.durable;
+        self.reader(&inner, after, durable)
+    }
+
+    /// The transactions after `after` and up to `through`, in order.
+    ///
+    /// # Errors
+    /// [`LogError::Purged`] if the log begins later; [`LogError::NotDurable`] if it ends earlier; the disk's errors.
+    pub fn read_range(&self, after: Zxid, through: Zxid) -> Result<LogReader<D>, LogError> {
+        let inner = self.lock();
+        if through > inner.durable {
+            return Err(LogError::NotDurable {
+                asked: through,
+                durable: inner.durable,
+            });
+        }
+        self.reader(&inner, after, through)
+    }
+
+    /// Keeps everything after `after` from being purged while the answer lives. Readers need no hold; it is for what
+    /// is to be read later.
+    ///
+    /// # Errors
+    /// [`LogError::Purged`] if the log begins later.
+    pub fn hold_after(&self, after: Zxid) -> Result<LogHold, LogError> {
+        let mut inner = self.lock();
+        if after < inner.oldest() {
+            return Err(LogError::Purged {
+                asked: after,
+                oldest: inner.oldest(),
+            });
+        }
+        *inner.holds.entry(after).or_default() += 1;
+        Ok(LogHold {
+            inner: Arc::clone(&self.inner),
+            after,
+        })
+    }
+
+    /// Under the lock the files cannot be purged between looking them up and opening them.
+    fn reader(
+        &self,
+        inner: &IndexInner,
+        after: Zxid,
+        through: Zxid,
+    ) -> Result<LogReader<D>, LogError> {
         let mut segments = VecDeque::new();
         let oldest = inner.segments.first().map_or(after, |segment| segment.base);
         if after < oldest {
@@ -96,7 +181,7 @@ impl<D: Disk> LogIndex<D> {
                 .segments
                 .get(at + 1)
                 .map_or(inner.durable, |next| next.base);
-            if limit > after {
+            if limit > after && meta.base < through {
                 let reader = open_segment(&self.disk, &meta.path)?;
                 segments.push_back(Source {
                     reader,
@@ -112,16 +197,19 @@ impl<D: Disk> LogIndex<D> {
         Ok(LogReader {
             segments,
             after,
+            through,
             last,
             failed: false,
         })
     }
 }
 
-/// Streams transactions out of the log; see [`LogIndex::read_after`]. After an error it ends.
+/// Streams transactions out of the log; see [`LogIndex::read_after`] and [`LogIndex::read_range`]. After an error it
+/// ends.
 pub struct LogReader<D: Disk> {
     segments: VecDeque<Source<D>>,
     after: Zxid,
+    through: Zxid,
     /// The last record read, or the base of the segment.
     last: Zxid,
     failed: bool,
@@ -154,6 +242,10 @@ impl<D: Disk> LogReader<D> {
             let Some(source) = self.segments.front_mut() else {
                 return Ok(None);
             };
+            if self.last >= self.through {
+                self.segments.clear();
+                continue;
+            }
             if self.last >= source.limit {
                 self.segments.pop_front();
                 continue;
@@ -169,6 +261,9 @@ impl<D: Disk> LogReader<D> {
                         && head.zxid <= source.limit =>
                 {
                     self.last = head.zxid;
+                    if head.zxid > self.through {
+                        continue;
+                    }
                     if head.zxid > self.after {
                         return Ok(Some((head.zxid, body)));
                     }

@@ -4,6 +4,7 @@ mod basics;
 mod crashes;
 mod damage;
 mod failures;
+mod places;
 
 use std::path::{Path, PathBuf};
 
