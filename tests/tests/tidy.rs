@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("state", &["state"]),
     ("replica", &["replica", "state"]),
     ("storage", &["storage"]),
+    ("image", &["image", "storage", "state"]),
     ("net", &["net", "state"]),
     ("auth", &["auth", "state"]),
     ("admin", &["admin", "net", "state", "replica", "storage"]),
@@ -19,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "runtime", "net", "storage", "auth", "admin", "config", "replica", "state",
+            "runtime", "net", "image", "storage", "auth", "admin", "config", "replica", "state",
         ],
     ),
 ];

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod auth;
 pub mod cli_args;
 pub mod config;
+pub mod image;
 pub mod logging;
 pub mod net;
 pub mod properties;

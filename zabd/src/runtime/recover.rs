@@ -2,20 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use jute_codec::Zxid;
-use jute_codec::txn::TxnEntry;
 use thiserror::Error;
-use tracing::{error, info};
+use tracing::info;
 
-use crate::state::{Committed, DigestMismatch, Outputs, RowError, State, StateLoader, StateParams};
+use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
+use crate::state::{State, StateParams};
 use crate::storage::disk::RealDisk;
 use crate::storage::recovery::{RecoveryError, Storage, StorageOptions};
-use crate::storage::snapshot::{RocksStore, SnapshotError, SnapshotStore};
-use crate::storage::txn_log::LogError;
+use crate::storage::snapshot::RocksStore;
 
 /// Data that a server cannot start from.
 #[derive(Debug, Error)]
@@ -41,44 +38,9 @@ pub enum RecoverError {
     /// Log and snapshot, or one of them, say no.
     #[error(transparent)]
     Storage(#[from] RecoveryError),
-    /// A row of the snapshot is not what a zabd wrote.
-    #[error("the snapshot in {path} cannot be used: {source}")]
-    Row {
-        /// Its directory.
-        path: PathBuf,
-        /// Why not.
-        source: RowError,
-    },
-    /// Rows of the snapshot are missing or changed.
-    #[error("the snapshot in {path} is not what was written: {source}")]
-    Digest {
-        /// Its directory.
-        path: PathBuf,
-        /// Why not.
-        source: DigestMismatch,
-    },
-    /// A transaction of the log is none.
-    #[error("transaction {zxid} in the log in {log} cannot be read: {source}")]
-    Txn {
-        /// Where the log is.
-        log: PathBuf,
-        /// Which.
-        zxid: Zxid,
-        /// Why not.
-        source: jute_codec::DecodeError,
-    },
-}
-
-impl From<SnapshotError> for RecoverError {
-    fn from(problem: SnapshotError) -> Self {
-        Self::Storage(problem.into())
-    }
-}
-
-impl From<LogError> for RecoverError {
-    fn from(problem: LogError) -> Self {
-        Self::Storage(problem.into())
-    }
+    /// What they hold makes no state.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
 }
 
 /// What was recovered.
@@ -103,78 +65,22 @@ pub(super) fn recover(
             "the last run ended while writing; what was not finished was never acknowledged and is left out"
         );
     }
-    let mut state = load_snapshot(&storage, params)?;
-    let snapshot_zxid = state.last_zxid();
-    let replayed = replay(&storage, &mut state)?;
+    let sources = Sources {
+        layout: &storage.layout,
+        snapshot: &storage.snapshot,
+        log: storage.log.index(),
+    };
+    let Rebuilt {
+        state,
+        snapshot_zxid,
+        replayed,
+    } = sources.newest(params)?;
     Ok(Recovery {
         state,
         storage,
         snapshot_zxid,
         replayed,
     })
-}
-
-fn load_snapshot(
-    storage: &Storage<RealDisk, RocksStore>,
-    params: StateParams,
-) -> Result<State, RecoverError> {
-    let Some(meta) = storage.snapshot_meta else {
-        return Ok(State::new(params));
-    };
-    let path = &storage.layout.snapshot_dir;
-    let mut loader = StateLoader::new(params);
-    let mut refused = None;
-    storage.snapshot.scan_rows(&mut |row_path, row| {
-        // Paths come out of frames as text; other bytes are damage, which the digest would find at the latest.
-        let text = String::from_utf8_lossy(row_path);
-        match loader.row(&text, &Bytes::copy_from_slice(row)) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(source) => {
-                refused = Some(source);
-                ControlFlow::Break(())
-            }
-        }
-    })?;
-    if let Some(source) = refused {
-        return Err(RecoverError::Row {
-            path: path.clone(),
-            source,
-        });
-    }
-    storage
-        .snapshot
-        .scan_sessions(&mut |session, timeout_ms| loader.session(session, timeout_ms))?;
-    loader
-        .finish(meta.zxid, meta.digest)
-        .map_err(|source| RecoverError::Digest {
-            path: path.clone(),
-            source,
-        })
-}
-
-fn replay(storage: &Storage<RealDisk, RocksStore>, state: &mut State) -> Result<u64, RecoverError> {
-    let mut replayed = 0;
-    let mut outputs = Outputs::default();
-    for record in storage.replay()? {
-        let (zxid, payload) = record?;
-        let entry = TxnEntry::decode(&payload).map_err(|source| RecoverError::Txn {
-            log: storage.layout.log_dir.clone(),
-            zxid,
-            source,
-        })?;
-        if let Err(mismatch) = state.apply(
-            &Committed {
-                entry,
-                origin: None,
-                close: None,
-            },
-            &mut outputs,
-        ) {
-            error!(%mismatch, "the tree after replaying a transaction is not what was predicted; please report this");
-        }
-        replayed += 1;
-    }
-    Ok(replayed)
 }
 
 /// Refuses directories that hold Java's data and none of ours: starting empty beside it would look like a loss.

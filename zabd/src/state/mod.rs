@@ -349,6 +349,19 @@ impl StateLoader {
         self.sessions.insert(session, timeout_ms);
     }
 
+    /// Whether a row of this path was taken. A second one must not be.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.tree.has(path)
+    }
+
+    /// The state as of `zxid`, whose digest nobody has told; `None` if no row came.
+    #[must_use]
+    pub fn finish_untold(self, zxid: Zxid) -> Option<State> {
+        let tree = self.tree.finish()?;
+        Some(State::with_tree(self.params, tree, self.sessions, zxid))
+    }
+
     /// The state as of `zxid`; a new server's if no row came.
     ///
     /// # Errors

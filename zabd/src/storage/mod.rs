@@ -7,11 +7,14 @@
 //! - [`disk`]: what is asked of a file system; the real one, and one that loses power on request.
 //! - [`txn_log`]: the log's format, appending, recovery. [`log_thread`] runs it off a queue.
 //! - [`snapshot`]: the tree as of one zxid; in RocksDB, or in memory for the simulator.
-//! - [`small_file`]: small files that are replaced whole (epochs).
+//! - [`small_file`]: small files that are replaced whole. [`epochs`] is one.
+//! - [`install`]: puts a received snapshot in the place of the whole history.
 //! - [`recovery`]: opens log and snapshot together and checks that they meet.
 //! - [`retention`]: which segments may go.
 
 pub mod disk;
+pub mod epochs;
+pub mod install;
 pub mod log_thread;
 pub mod recovery;
 pub mod retention;

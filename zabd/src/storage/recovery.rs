@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use jute_codec::Zxid;
 
 use super::disk::Disk;
+use super::install::{InstallError, Installation};
 use super::snapshot::{SnapshotError, SnapshotMeta, SnapshotStore};
 use super::txn_log::{Durability, LogError, LogOptions, LogReader, Recovered, TxnLog};
 
@@ -126,6 +127,10 @@ pub enum RecoveryError {
         snapshot: Zxid,
     },
 
+    /// A received snapshot could not be put in place.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+
     /// The disk.
     #[error("{action} {}", path.display())]
     Io {
@@ -175,9 +180,24 @@ impl<D: Disk, S: SnapshotStore> Storage<D, S> {
         let lock_path = layout.root.join("LOCK");
         let lock = disk.lock(&lock_path).map_err(io("lock", &lock_path))?;
         let lock = lock.ok_or(RecoveryError::Locked { path: lock_path })?;
-        let snapshot = open_snapshot(&layout.snapshot_dir)?;
-        let snapshot_meta = snapshot.meta()?;
+        let mut snapshot = open_snapshot(&layout.snapshot_dir)?;
         let (mut log, mut recovered) = TxnLog::open(disk.clone(), &layout.log_dir, options.log)?;
+        match Installation::unfinished(disk, &layout)? {
+            Some(installation) => {
+                let zxid = installation.zxid();
+                tracing::info!(%zxid, "the last run ended while putting a received snapshot in place; finishing that");
+                installation.finish(disk, &mut snapshot, |zxid| log.restart_at(zxid))?;
+                recovered = Recovered {
+                    last_zxid: zxid,
+                    oldest_base: Some(zxid),
+                    sealed: false,
+                    torn: None,
+                };
+            }
+            // Something may be staged that was never received as a whole.
+            None => snapshot.discard_staged()?,
+        }
+        let snapshot_meta = snapshot.meta()?;
 
         let trust = options.log_behind == LogBehind::TrustSnapshot
             || (options.log.durability == Durability::NoFsync && recovered.oldest_base.is_some());

@@ -241,6 +241,11 @@ impl TreeLoader {
         Ok(())
     }
 
+    /// Whether the node is there already.
+    pub(crate) fn has(&self, node_path: &str) -> bool {
+        self.tree.nodes.len() > 0 && self.tree.find(node_path).is_some()
+    }
+
     fn parent(&mut self, parent_path: &str) -> Option<NodeId> {
         while let Some((id, trail_path)) = self.trail.last() {
             if **trail_path == *parent_path {

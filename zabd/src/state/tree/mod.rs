@@ -14,8 +14,8 @@ pub mod path;
 pub mod quota;
 mod store;
 
-pub(crate) use fold::TreeLoader;
 pub use fold::{FoldSlice, RowError};
+pub(crate) use fold::{TreeLoader, decode_row, encode_row};
 pub(crate) use node::{NodeId, client_stat};
 pub(crate) use nodes::{Change, NewNode, Nodes};
 pub use owner::{Owner, TTL_MAX_MS};

@@ -1,12 +1,13 @@
 //! A snapshot in memory, for the simulator: the same promises, and folds that a crash can take back.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use jute_codec::{SessionId, Zxid};
 
-use super::{FoldBatch, RowVisitor, SnapshotError, SnapshotMeta, SnapshotStore};
+use super::{FoldBatch, RowVisitor, SnapshotError, SnapshotMeta, SnapshotStore, SnapshotView};
 
 /// A snapshot store in memory; clones share it, as successive boots of a machine share a disk.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,7 @@ struct Inner {
     /// As the folds not yet durable leave it.
     current: Image,
     pending: Vec<FoldBatch>,
+    staged: Option<MemStore>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,15 @@ impl MemStore {
             inner.durable.apply(batch);
         }
         inner.current = inner.durable.clone();
+        if let Some(staged) = &inner.staged {
+            staged.crash(0);
+        }
+    }
+
+    /// Whether something is staged and neither adopted nor discarded.
+    #[must_use]
+    pub fn has_staged(&self) -> bool {
+        self.lock().staged.is_some()
     }
 
     /// How many folds a crash can take back.
@@ -102,6 +113,72 @@ impl SnapshotStore for MemStore {
             visit(SessionId(id.cast_signed()), *timeout_ms);
         }
         Ok(())
+    }
+
+    fn view(&self) -> Result<Option<Box<dyn SnapshotView>>, SnapshotError> {
+        let image = self.lock().current.clone();
+        Ok(image
+            .meta
+            .map(|meta| Box::new(MemView { meta, image }) as Box<dyn SnapshotView>))
+    }
+
+    fn stage(&mut self) -> Result<Box<dyn SnapshotStore>, SnapshotError> {
+        let staged = Self::new();
+        self.lock().staged = Some(staged.clone());
+        Ok(Box::new(staged))
+    }
+
+    fn discard_staged(&mut self) -> Result<(), SnapshotError> {
+        self.lock().staged = None;
+        Ok(())
+    }
+
+    fn adopt_staged(&mut self) -> Result<(), SnapshotError> {
+        let mut inner = self.lock();
+        if let Some(staged) = inner.staged.take() {
+            inner.durable = staged.lock().durable.clone();
+            inner.current = inner.durable.clone();
+            inner.pending.clear();
+        }
+        Ok(())
+    }
+}
+
+struct MemView {
+    meta: SnapshotMeta,
+    image: Image,
+}
+
+impl SnapshotView for MemView {
+    fn meta(&self) -> SnapshotMeta {
+        self.meta
+    }
+
+    fn rows_after(
+        &mut self,
+        after: Option<&[u8]>,
+        bytes: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, SnapshotError> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut taken = 0;
+        let rows = self.image.rows.range::<[u8], _>((after, Bound::Unbounded));
+        Ok(rows
+            .take_while(|(path, row)| {
+                let before = taken;
+                taken += path.len() + row.len();
+                before < bytes.max(1)
+            })
+            .map(|(path, row)| (path.clone(), row.clone()))
+            .collect())
+    }
+
+    fn sessions(&mut self) -> Result<Vec<(SessionId, i32)>, SnapshotError> {
+        Ok(self
+            .image
+            .sessions
+            .iter()
+            .map(|(id, timeout_ms)| (SessionId(id.cast_signed()), *timeout_ms))
+            .collect())
     }
 }
 
@@ -212,6 +289,93 @@ pub(super) mod tests {
                 store.meta().unwrap().map(|meta| meta.zxid)
             );
         }
+    }
+
+    #[test]
+    fn a_view_stays_as_it_was() {
+        view_stays(&mut MemStore::new());
+    }
+
+    /// Views at different moments, read in pages of any size while folds go on.
+    pub(in super::super) fn view_stays(store: &mut dyn SnapshotStore) {
+        assert!(store.view().unwrap().is_none(), "nothing to see yet");
+        store.write(fold(1)).unwrap();
+        store.write(fold(2)).unwrap();
+        let mut view = store.view().unwrap().unwrap();
+        for n in 3..=6 {
+            store.write(fold(n)).unwrap();
+            store.flush().unwrap();
+        }
+        assert_eq!((view.meta().zxid, view.meta().digest), (Zxid(2), 6));
+        for bytes in [0, 1, 20, 21, 1000] {
+            let mut rows = Vec::new();
+            loop {
+                let last = rows.last().map(|(path, _): &(Bytes, Bytes)| path.clone());
+                let page = view.rows_after(last.as_deref(), bytes).unwrap();
+                let most = page[..page.len().saturating_sub(1)]
+                    .iter()
+                    .map(|(path, row)| path.len() + row.len())
+                    .sum::<usize>();
+                assert!(most < bytes.max(1), "{most} bytes before the last row");
+                if page.is_empty() {
+                    break;
+                }
+                rows.extend(page);
+            }
+            let expected = [
+                ("/counter", "2"),
+                ("/node-1", "row 1"),
+                ("/node-2", "row 2"),
+            ];
+            let expected = expected.map(|(path, row)| (Bytes::from(path), Bytes::from(row)));
+            assert_eq!(rows, expected, "{bytes}");
+        }
+        assert_eq!(
+            view.sessions().unwrap(),
+            [(2, 4000), (-2, 9000), (-1, 9000)].map(|(id, timeout_ms)| (SessionId(id), timeout_ms))
+        );
+        assert_eq!(store.view().unwrap().unwrap().meta().zxid, Zxid(6));
+    }
+
+    #[test]
+    fn what_is_staged_is_adopted_whole_or_discarded() {
+        let mut store = MemStore::new();
+        adopts(&mut store);
+        assert!(!store.has_staged());
+    }
+
+    pub(in super::super) fn adopts(store: &mut dyn SnapshotStore) {
+        store.adopt_staged().unwrap();
+        assert_holds(store, 0);
+        for n in 1..=3 {
+            store.write(fold(n)).unwrap();
+        }
+        // Staged and discarded, and staged anew: nothing of the first is left.
+        let mut staged = store.stage().unwrap();
+        staged.write(fold(70)).unwrap();
+        staged.flush().unwrap();
+        drop(staged);
+        store.discard_staged().unwrap();
+        store.adopt_staged().unwrap();
+        assert_holds(store, 3);
+        let mut staged = store.stage().unwrap();
+        staged.write(fold(70)).unwrap();
+        drop(staged);
+        let mut staged = store.stage().unwrap();
+        staged.write(fold(1)).unwrap();
+        assert_holds(&*staged, 1);
+        assert_holds(store, 3);
+        staged.flush().unwrap();
+        drop(staged);
+        assert_holds(store, 3);
+        let view = store.view().unwrap();
+        store.adopt_staged().unwrap();
+        drop(view);
+        assert_holds(store, 1);
+        assert_eq!(store.durable_zxid().unwrap(), Some(Zxid(1)));
+        store.adopt_staged().unwrap();
+        store.write(fold(2)).unwrap();
+        assert_holds(store, 2);
     }
 
     #[test]

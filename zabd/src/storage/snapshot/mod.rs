@@ -5,6 +5,9 @@
 //! crash the store is as of some fold, whole, never between two. The log may be purged up to
 //! [`SnapshotStore::durable_zxid`] and no further.
 //!
+//! A [`SnapshotView`] stays as it is while folds go on; a learner is sent one. What a learner receives is written to a
+//! store of its own, *staged* beside, and then adopted whole; `super::install` says when.
+//!
 //! Rows are opaque: the key is the znode's path, so that a scan meets parents before their children.
 
 mod mem;
@@ -96,6 +99,54 @@ pub trait SnapshotStore: Send + 'static {
     /// # Errors
     /// As [`SnapshotStore::scan_rows`].
     fn scan_sessions(&self, visit: &mut dyn FnMut(SessionId, i32)) -> Result<(), SnapshotError>;
+
+    /// The store as it is now, folds not yet durable included; `None` for one without any fold.
+    ///
+    /// # Errors
+    /// Damage; the disk's.
+    fn view(&self) -> Result<Option<Box<dyn SnapshotView>>, SnapshotError>;
+
+    /// An empty store beside this one, which is to take its place. One that was staged before is discarded.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn stage(&mut self) -> Result<Box<dyn SnapshotStore>, SnapshotError>;
+
+    /// Removes what was staged and not adopted, if there is something. The staged store must be closed (dropped).
+    ///
+    /// # Errors
+    /// The disk's.
+    fn discard_staged(&mut self) -> Result<(), SnapshotError>;
+
+    /// Puts what was staged and flushed in the place of everything here, durably; views end. Does nothing if nothing is
+    /// staged, so after a crash on the way it is called again. The staged store must be closed (dropped).
+    ///
+    /// # Errors
+    /// The disk's; the store is then of no use before a call has succeeded.
+    fn adopt_staged(&mut self) -> Result<(), SnapshotError>;
+}
+
+/// A store as it was at one moment.
+pub trait SnapshotView: Send {
+    /// As of when the rows are.
+    fn meta(&self) -> SnapshotMeta;
+
+    /// Rows with their paths, ascending by path in byte order from the first one after `after` on (from the first of
+    /// all, if there is none): until they have `bytes` bytes or more. None come at the end only.
+    ///
+    /// # Errors
+    /// Damage; the disk's; the store was replaced meanwhile.
+    fn rows_after(
+        &mut self,
+        after: Option<&[u8]>,
+        bytes: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, SnapshotError>;
+
+    /// The sessions with their timeouts in milliseconds, in ascending order of the unsigned id.
+    ///
+    /// # Errors
+    /// As [`SnapshotView::rows_after`].
+    fn sessions(&mut self) -> Result<Vec<(SessionId, i32)>, SnapshotError>;
 }
 
 /// Why the snapshot cannot be opened, read or written.

@@ -6,10 +6,21 @@
 //! of one family alone would undo that, so there is none.
 //!
 //! What is durable is read back rather than remembered: `ReadTier::Persisted` looks past the memtables.
+//!
+//! A store is staged in `<dir>.received`. Adopting it is two renames, `<dir>` to `<dir>.old` and `<dir>.received` to
+//! `<dir>`; whoever asked for it knows from elsewhere that it must be finished after a crash between them.
+
+mod staging;
+#[cfg(test)]
+mod tests;
+mod view;
 
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use bytes::Bytes;
 use jute_codec::{SessionId, Zxid};
@@ -18,12 +29,15 @@ use rocksdb::{
     ErrorKind, FlushOptions, LogLevel, Options, ReadOptions, ReadTier, WriteBatch, WriteOptions,
 };
 
-use super::{FoldBatch, RowVisitor, SnapshotError, SnapshotMeta, SnapshotStore};
+use super::{FoldBatch, RowVisitor, SnapshotError, SnapshotMeta, SnapshotStore, SnapshotView};
 
 /// A snapshot store in a directory of its own.
 pub struct RocksStore {
-    db: DB,
+    /// Shared with views; none after an adoption that failed half-way.
+    db: Option<Arc<DB>>,
     dir: PathBuf,
+    /// Tells the views to let go of the database.
+    views_end: Arc<AtomicBool>,
 }
 
 impl RocksStore {
@@ -58,8 +72,9 @@ impl RocksStore {
         });
         let db = DB::open_cf_descriptors(&options, dir, families).map_err(failed)?;
         let mut store = Self {
-            db,
+            db: Some(Arc::new(db)),
             dir: dir.to_owned(),
+            views_end: Arc::default(),
         };
         store.check_version()?;
         Ok(store)
@@ -69,9 +84,9 @@ impl RocksStore {
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         let of = |name| {
-            let family = self.db.cf_handle(name)?;
-            self.db
-                .property_int_value_cf(family, "rocksdb.total-sst-files-size")
+            let db = self.db.as_ref()?;
+            let family = db.cf_handle(name)?;
+            db.property_int_value_cf(family, "rocksdb.total-sst-files-size")
                 .ok()
                 .flatten()
         };
@@ -98,7 +113,7 @@ impl RocksStore {
                 if rows > 0 || self.meta()?.is_some() {
                     return Err(self.damaged("it has rows but no version"));
                 }
-                self.db
+                self.db()?
                     .put_cf_opt(
                         self.family(META)?,
                         VERSION_KEY,
@@ -114,7 +129,7 @@ impl RocksStore {
     fn meta_value(&self, key: &[u8], tier: ReadTier) -> Result<Option<Vec<u8>>, SnapshotError> {
         let mut options = ReadOptions::default();
         options.set_read_tier(tier);
-        self.db
+        self.db()?
             .get_cf_opt(self.family(META)?, key, &options)
             .map_err(|error| failure("read", &self.dir, &error))
     }
@@ -123,14 +138,7 @@ impl RocksStore {
         let Some(bytes) = self.meta_value(STATE_KEY, tier)? else {
             return Ok(None);
         };
-        let (Some(zxid), Some(digest), 16) = (bytes.first_chunk(), bytes.last_chunk(), bytes.len())
-        else {
-            return Err(self.damaged("its state is not sixteen bytes long"));
-        };
-        Ok(Some(SnapshotMeta {
-            zxid: Zxid(i64::from_le_bytes(*zxid)),
-            digest: u64::from_le_bytes(*digest),
-        }))
+        decode_state(&bytes, &self.dir).map(Some)
     }
 
     fn scan(&self, family: &'static str, visit: &mut TryVisitor<'_>) -> Result<(), SnapshotError> {
@@ -138,7 +146,9 @@ impl RocksStore {
         // The scan of a restart reads each block once; keeping them would only push others out.
         options.fill_cache(false);
         options.set_readahead_size(2 << 20);
-        let mut rows = self.db.raw_iterator_cf_opt(self.family(family)?, options);
+        let mut rows = self
+            .db()?
+            .raw_iterator_cf_opt(self.family(family)?, options);
         rows.seek_to_first();
         while let (Some(key), Some(value)) = (rows.key(), rows.value()) {
             if visit(key, value)?.is_break() {
@@ -152,16 +162,44 @@ impl RocksStore {
     }
 
     fn family(&self, name: &'static str) -> Result<&ColumnFamily, SnapshotError> {
+        family(self.db()?, &self.dir, name)
+    }
+
+    fn db(&self) -> Result<&DB, SnapshotError> {
+        Ok(self.shared_db()?)
+    }
+
+    fn shared_db(&self) -> Result<&Arc<DB>, SnapshotError> {
+        let closed = || io::Error::other("what was to take its place could not be put there");
         self.db
-            .cf_handle(name)
-            .ok_or_else(|| self.damaged(&format!("it has no column family {name}")))
+            .as_ref()
+            .ok_or_else(|| io_error("use", &self.dir, closed()))
+    }
+
+    /// Closes the database, once no view uses it any more: it can be opened again only then.
+    fn close(&mut self) -> Result<(), SnapshotError> {
+        self.views_end.store(true, Ordering::Release);
+        let Some(mut db) = self.db.take() else {
+            return Ok(());
+        };
+        for _ in 0..CLOSE_ATTEMPTS {
+            match Arc::try_unwrap(db) {
+                Ok(db) => {
+                    drop(db);
+                    return Ok(());
+                }
+                Err(shared) => db = shared,
+            }
+            thread::sleep(view::PATIENCE / 2);
+        }
+        self.db = Some(db);
+        self.views_end = Arc::default();
+        let busy = io::Error::other("somebody goes on reading it");
+        Err(io_error("close", &self.dir, busy))
     }
 
     fn damaged(&self, detail: &str) -> SnapshotError {
-        SnapshotError::Damaged {
-            dir: self.dir.clone(),
-            detail: detail.to_owned(),
-        }
+        damaged(&self.dir, detail)
     }
 }
 
@@ -192,7 +230,7 @@ impl SnapshotStore for RocksStore {
         state[..8].copy_from_slice(&batch.zxid.0.to_le_bytes());
         state[8..].copy_from_slice(&batch.digest.to_le_bytes());
         writes.put_cf(meta, STATE_KEY, state);
-        self.db
+        self.db()?
             .write_opt(writes, &unlogged())
             .map_err(|error| failure("write", &self.dir, &error))
     }
@@ -205,7 +243,7 @@ impl SnapshotStore for RocksStore {
             self.family(SESSIONS)?,
             self.family(META)?,
         ];
-        self.db
+        self.db()?
             .flush_cfs_opt(&families, &options)
             .map_err(|error| failure("flush", &self.dir, &error))
     }
@@ -230,15 +268,77 @@ impl SnapshotStore for RocksStore {
 
     fn scan_sessions(&self, visit: &mut dyn FnMut(SessionId, i32)) -> Result<(), SnapshotError> {
         self.scan(SESSIONS, &mut |id, timeout_ms| {
-            let (Ok(id), Ok(timeout_ms)) = (id.try_into(), timeout_ms.try_into()) else {
-                return Err(self.damaged("a session's row has the wrong length"));
-            };
-            visit(
-                SessionId(i64::from_be_bytes(id)),
-                i32::from_le_bytes(timeout_ms),
-            );
+            let (id, timeout_ms) = decode_session(id, timeout_ms, &self.dir)?;
+            visit(id, timeout_ms);
             Ok(ControlFlow::Continue(()))
         })
+    }
+
+    fn view(&self) -> Result<Option<Box<dyn SnapshotView>>, SnapshotError> {
+        let db = Arc::clone(self.shared_db()?);
+        view::open(db, &self.dir, Arc::clone(&self.views_end))
+    }
+
+    fn stage(&mut self) -> Result<Box<dyn SnapshotStore>, SnapshotError> {
+        self.discard_staged()?;
+        Ok(Box::new(Self::open(&staging::received_dir(&self.dir))?))
+    }
+
+    fn discard_staged(&mut self) -> Result<(), SnapshotError> {
+        staging::remove(&staging::received_dir(&self.dir))
+    }
+
+    fn adopt_staged(&mut self) -> Result<(), SnapshotError> {
+        let staged = staging::received_dir(&self.dir).exists();
+        if staged {
+            self.close()?;
+            staging::switch(&self.dir)?;
+        }
+        if self.db.is_none() {
+            *self = Self::open(&self.dir)?;
+        }
+        staging::remove(&staging::old_dir(&self.dir))
+    }
+}
+
+fn decode_state(bytes: &[u8], dir: &Path) -> Result<SnapshotMeta, SnapshotError> {
+    let (Some(zxid), Some(digest), 16) = (bytes.first_chunk(), bytes.last_chunk(), bytes.len())
+    else {
+        return Err(damaged(dir, "its state is not sixteen bytes long"));
+    };
+    Ok(SnapshotMeta {
+        zxid: Zxid(i64::from_le_bytes(*zxid)),
+        digest: u64::from_le_bytes(*digest),
+    })
+}
+
+fn decode_session(
+    id: &[u8],
+    timeout_ms: &[u8],
+    dir: &Path,
+) -> Result<(SessionId, i32), SnapshotError> {
+    let (Ok(id), Ok(timeout_ms)) = (id.try_into(), timeout_ms.try_into()) else {
+        return Err(damaged(dir, "a session's row has the wrong length"));
+    };
+    Ok((
+        SessionId(i64::from_be_bytes(id)),
+        i32::from_le_bytes(timeout_ms),
+    ))
+}
+
+fn family<'a>(
+    db: &'a DB,
+    dir: &Path,
+    name: &'static str,
+) -> Result<&'a ColumnFamily, SnapshotError> {
+    db.cf_handle(name)
+        .ok_or_else(|| damaged(dir, &format!("it has no column family {name}")))
+}
+
+fn damaged(dir: &Path, detail: &str) -> SnapshotError {
+    SnapshotError::Damaged {
+        dir: dir.to_owned(),
+        detail: detail.to_owned(),
     }
 }
 
@@ -339,6 +439,9 @@ fn io_error(action: &'static str, dir: &Path, source: io::Error) -> SnapshotErro
     }
 }
 
+/// How often a view is waited for: 30 seconds.
+const CLOSE_ATTEMPTS: u32 = 600;
+
 const CURRENT: &str = "CURRENT";
 const ZNODES: &str = "znodes";
 const SESSIONS: &str = "sessions";
@@ -347,198 +450,3 @@ const VERSION_KEY: &[u8] = b"version";
 const STATE_KEY: &[u8] = b"state";
 const EXTRA_PREFIX: &[u8] = b"x/";
 const VERSION: u32 = 1;
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::process::Command;
-
-    use super::super::mem::tests::{assert_holds, fold, made_again};
-    use super::*;
-    use crate::storage::disk::TestDir;
-
-    fn tables(dir: &Path) -> Vec<PathBuf> {
-        let paths = fs::read_dir(dir)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        paths
-            .filter(|path| path.extension().is_some_and(|extension| extension == "sst"))
-            .collect()
-    }
-
-    fn filled(dir: &Path) {
-        let mut store = RocksStore::open(dir).unwrap();
-        for n in 1..=5 {
-            store.write(fold(n)).unwrap();
-        }
-        store.flush().unwrap();
-    }
-
-    fn open_and_scan(dir: &Path) -> Result<(), SnapshotError> {
-        let store = RocksStore::open(dir)?;
-        store.meta()?;
-        store.scan_rows(&mut |_, _| ControlFlow::Continue(()))?;
-        store.scan_sessions(&mut |_, _| {})
-    }
-
-    #[test]
-    fn folds_are_there_at_once_and_durable_after_a_flush() {
-        let dir = TestDir::new("rocks");
-        let mut store = RocksStore::open(dir.path()).unwrap();
-        assert_holds(&store, 0);
-        assert_eq!(store.durable_zxid().unwrap(), None);
-        for n in 1..=3 {
-            store.write(fold(n)).unwrap();
-            assert_holds(&store, n);
-        }
-        assert_eq!(store.durable_zxid().unwrap(), None, "only in memory yet");
-        store.flush().unwrap();
-        assert_eq!(store.durable_zxid().unwrap(), Some(Zxid(3)));
-        store.write(fold(4)).unwrap();
-        assert_eq!(store.meta().unwrap().unwrap().zxid, Zxid(4));
-        assert_eq!(store.durable_zxid().unwrap(), Some(Zxid(3)));
-        drop(store);
-        // Closing does not flush: the fold was not asked to be durable, and the log still has it.
-        let store = RocksStore::open(dir.path()).unwrap();
-        let n = store.durable_zxid().unwrap().unwrap().0;
-        assert!(n == 3 || n == 4);
-        assert_holds(&store, n);
-    }
-
-    /// The child of `a_killed_writer_leaves_a_whole_prefix`: folds until it is killed.
-    #[test]
-    fn killed_writer() {
-        let Ok(dir) = std::env::var("ZABD_TEST_ROCKS_DIR") else {
-            return;
-        };
-        let mut store = RocksStore::open(Path::new(&dir)).unwrap();
-        let mut n = store.meta().unwrap().map_or(0, |meta| meta.zxid.0);
-        loop {
-            n += 1;
-            store.write(fold(n)).unwrap();
-            if n % 7 == 0 {
-                store.flush().unwrap();
-                fs::write(Path::new(&dir).with_extension("acked"), n.to_string()).unwrap();
-            }
-        }
-    }
-
-    #[test]
-    fn a_killed_writer_leaves_a_whole_prefix() {
-        let dir = TestDir::new("rocks-kill");
-        let store_dir = dir.path().join("store");
-        for round in 0..6 {
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args([
-                    "--exact",
-                    "storage::snapshot::rocks::tests::killed_writer",
-                    "--nocapture",
-                ])
-                .env("ZABD_TEST_ROCKS_DIR", &store_dir)
-                .stdout(std::process::Stdio::null())
-                .spawn()
-                .unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(150 + round * 67));
-            child.kill().unwrap();
-            child.wait().unwrap();
-            let acked = fs::read_to_string(store_dir.with_extension("acked")).unwrap_or_default();
-            let acked: i64 = acked.parse().unwrap_or(0);
-            let store = RocksStore::open(&store_dir).unwrap();
-            let n = store.meta().unwrap().map_or(0, |meta| meta.zxid.0);
-            assert!(n >= acked, "fold {acked} was flushed, {n} is there");
-            assert_holds(&store, n);
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_is_damage_that_names_the_file() {
-        let dir = TestDir::new("rocks-flip");
-        filled(dir.path());
-        open_and_scan(dir.path()).unwrap();
-        let mut noticed = 0;
-        for table in tables(dir.path()) {
-            let pristine = fs::read(&table).unwrap();
-            let mut bytes = pristine.clone();
-            // Within the first data block.
-            bytes[10] ^= 4;
-            fs::write(&table, &bytes).unwrap();
-            let error = open_and_scan(dir.path()).unwrap_err();
-            let name = table.file_name().unwrap().to_str().unwrap();
-            assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
-            assert!(
-                error.to_string().contains(name) && error.to_string().contains("Restore"),
-                "{error}"
-            );
-            fs::write(&table, &pristine).unwrap();
-            noticed += 1;
-        }
-        assert!(noticed >= 3);
-        open_and_scan(dir.path()).unwrap();
-    }
-
-    #[test]
-    fn missing_files_are_damage_and_never_an_empty_store() {
-        let dir = TestDir::new("rocks-missing");
-        filled(dir.path());
-        let mut victims = tables(dir.path());
-        victims.push(dir.path().join(CURRENT));
-        for victim in victims {
-            let aside = dir.path().join("aside");
-            fs::rename(&victim, &aside).unwrap();
-            let error = open_and_scan(dir.path()).unwrap_err();
-            assert!(matches!(error, SnapshotError::Damaged { .. }), "{error}");
-            let name = victim.file_name().unwrap().to_str().unwrap();
-            assert!(error.to_string().contains(name), "{error}");
-            fs::rename(&aside, &victim).unwrap();
-        }
-        open_and_scan(dir.path()).unwrap();
-    }
-
-    #[test]
-    fn what_is_made_again_in_the_fold_that_deletes_it_stays() {
-        let dir = TestDir::new("rocks-again");
-        made_again(&mut RocksStore::open(dir.path()).unwrap());
-    }
-
-    #[test]
-    fn another_version_is_refused() {
-        let dir = TestDir::new("rocks-version");
-        let mut store = RocksStore::open(dir.path()).unwrap();
-        store
-            .db
-            .put_cf_opt(
-                store.family(META).unwrap(),
-                VERSION_KEY,
-                9u32.to_le_bytes(),
-                &unlogged(),
-            )
-            .unwrap();
-        store.flush().unwrap();
-        drop(store);
-        assert!(matches!(
-            RocksStore::open(dir.path()),
-            Err(SnapshotError::Version { found: 9, .. })
-        ));
-    }
-
-    #[test]
-    fn two_openers_do_not_share_it() {
-        let dir = TestDir::new("rocks-two");
-        let _store = RocksStore::open(dir.path()).unwrap();
-        assert!(matches!(
-            RocksStore::open(dir.path()),
-            Err(SnapshotError::Io { .. })
-        ));
-    }
-
-    #[test]
-    fn a_creation_cut_short_is_finished() {
-        let dir = TestDir::new("rocks-half");
-        let mut options = Options::default();
-        options.create_if_missing(true);
-        drop(DB::open(&options, dir.path()).unwrap());
-        let mut store = RocksStore::open(dir.path()).unwrap();
-        store.write(fold(1)).unwrap();
-        assert_holds(&store, 1);
-    }
-}

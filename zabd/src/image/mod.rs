@@ -1,0 +1,18 @@
+//! Between what is stored and what is served: states out of snapshot and log, snapshots to and from other servers.
+//!
+//! The storage layer holds rows and transactions without knowing what is in them; the state knows nothing of disks. What needs
+//! both is here, for the real server and the simulator alike.
+//!
+//! - [`rebuild`]: a state as of any transaction that snapshot and log still have between them.
+//! - [`SnapshotStream`]: a snapshot as a leader sends it, slice by slice.
+//! - [`SnapshotReceiver`]: a snapshot as a learner takes it, into a state and into a store staged beside the old one.
+
+mod acl_numbers;
+pub mod rebuild;
+mod receive;
+mod send;
+#[cfg(test)]
+mod tests;
+
+pub use receive::{Progress, ReceiveError, Received, SnapshotReceiver};
+pub use send::{SendError, SnapshotStream};
