@@ -1,4 +1,4 @@
-//! The snapshot stream against the body of a snapshot file that a server wrote.
+//! The snapshot stream against one that a server sent, and against the bodies of snapshot files that servers wrote.
 
 use bytes::Bytes;
 use jute_codec::data::{Acl, perms};
@@ -34,12 +34,16 @@ fn items(stream: &[u8], piece: usize) -> Vec<SnapshotItem> {
 }
 
 #[test]
-fn what_a_server_saved_is_written_byte_for_byte() {
-    for text in [
-        include_str!("reference.snapshot"),
-        include_str!("server.snapshot"),
+fn what_a_server_sent_or_saved_is_written_byte_for_byte() {
+    let sent = include_str!("quorum.packets")
+        .lines()
+        .find_map(|line| line.strip_prefix("< snapshot "))
+        .expect("a snapshot was sent");
+    for stream in [
+        stream(include_str!("reference.snapshot")),
+        stream(include_str!("server.snapshot")),
+        unhex(sent).to_vec(),
     ] {
-        let stream = stream(text);
         let items = items(&stream, 61);
         let count = |wanted: fn(&SnapshotItem) -> bool| {
             i32::try_from(items.iter().filter(|item| wanted(item)).count()).expect("a few")
