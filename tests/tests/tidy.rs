@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replica", &["replica", "state"]),
     ("storage", &["storage"]),
     ("image", &["image", "storage", "state"]),
-    ("net", &["net", "state"]),
+    ("net", &["net", "replica", "state"]),
     ("auth", &["auth", "state"]),
     ("admin", &["admin", "net", "state", "replica", "storage"]),
     ("config", &["config"]),

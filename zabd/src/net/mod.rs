@@ -3,6 +3,9 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`client`] | the port of the clients: listeners, connections, what they have in common |
+//! | [`election`] | the election port: one connection for each pair of servers, and notifications on it |
+//! | `listen`, `dial` | listening and connecting, for all of them |
+//! | [`gate`] | what stops reading while too much waits to be looked at |
 //! | [`stats`] | what is counted on the way |
 //! | [`throttle`] | the token bucket for handshakes |
 //! | [`addr`] | addresses as Java prints them |
@@ -11,5 +14,9 @@
 pub mod addr;
 pub mod client;
 pub mod clock;
+mod dial;
+pub mod election;
+pub mod gate;
+mod listen;
 pub mod stats;
 pub mod throttle;

@@ -1,15 +1,14 @@
 //! Accepting, and the limits on that.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use thiserror::Error;
+use socket2::SockRef;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -18,9 +17,7 @@ use super::registered::Registered;
 use super::serve::Shared;
 use super::worker::{Accepted, Hub};
 use crate::net::addr::SocketAddress;
-
-/// How long accepting rests after an error that would come again at once, such as too many open files.
-const REST_AFTER_ERROR: Duration = Duration::from_millis(100);
+use crate::net::listen::{REST_AFTER_ERROR, concerns_one_connection};
 
 /// Where to listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,53 +33,6 @@ pub struct ListenerInfo {
     pub index: usize,
     /// The address it is bound to.
     pub local_addr: SocketAddr,
-}
-
-/// An address that cannot be listened on.
-#[derive(Debug, Error)]
-#[error("listen on {addr}")]
-pub struct BindError {
-    /// The address.
-    pub addr: SocketAddr,
-    /// Why not.
-    #[source]
-    pub source: io::Error,
-}
-
-/// Binds a listener.
-pub(super) fn bind(addr: SocketAddr, backlog: i32) -> Result<TcpListener, BindError> {
-    let bound = match bind_exactly(addr, backlog) {
-        Err(error)
-            if addr.ip() == IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED) && lacks_ipv6(&error) =>
-        {
-            bind_exactly(
-                SocketAddr::from((Ipv4Addr::UNSPECIFIED, addr.port())),
-                backlog,
-            )
-        }
-        bound => bound,
-    };
-    bound.map_err(|source| BindError { addr, source })
-}
-
-fn lacks_ipv6(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    error
-        .raw_os_error()
-        .map(Errno::from_raw_os_error)
-        .is_some_and(|errno| matches!(errno, Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
-}
-
-fn bind_exactly(addr: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(backlog)?;
-    Ok(socket.into())
 }
 
 /// The connections of one listener, counted.
@@ -174,7 +124,7 @@ pub(super) async fn accept(
                     }
                 }
             }
-            Err(error) if is_the_clients(&error) => {}
+            Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 if !resting {
                     warn!(%error, "accepting connections fails; trying on");
@@ -184,15 +134,6 @@ pub(super) async fn accept(
             }
         }
     }
-}
-
-/// Whether only the connection that was to be accepted is affected.
-fn is_the_clients(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionReset | Interrupted
-    )
 }
 
 async fn next(listener: &tokio::net::TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
@@ -266,21 +207,5 @@ mod tests {
         assert!(admit(here).is_some());
         assert!(census.admit(there, 0, 0).is_some(), "0 is no limit");
         assert_eq!(census.by_address().len(), 2);
-    }
-
-    #[test]
-    fn the_wildcard_takes_both_families() {
-        let listener = bind("[::]:0".parse().unwrap(), 50).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        TcpStream::connect(("127.0.0.1", port)).unwrap();
-    }
-
-    #[test]
-    fn an_address_in_use_is_told() {
-        let listener = bind("127.0.0.1:0".parse().unwrap(), 50).unwrap();
-        let addr = listener.local_addr().unwrap();
-        let error = bind(addr, 50).unwrap_err();
-        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(error.to_string(), format!("listen on {addr}"));
     }
 }

@@ -46,11 +46,12 @@ use jute_codec::SessionId;
 
 pub use connections::Connections;
 pub use link::{ConnInfo, ConnStats};
-pub use listener::{BindError, ListenAddr, ListenerInfo};
+pub use listener::{ListenAddr, ListenerInfo};
 pub use params::NetParams;
 pub use serve::{ServeError, ServeHandle, serve};
 
 use super::clock::MonotonicClock;
+pub use super::listen::BindError;
 use super::stats::ServerStats;
 use crate::state::State;
 use crate::state::conn::{Authenticator, ConnId, ConnParams, Submission};

@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use super::ClientContext;
 use super::link::Ending;
-use super::listener::{self, BindError, ListenAddr, ListenerInfo, Target};
+use super::listener::{self, ListenAddr, ListenerInfo, Target};
 use super::worker::{Hub, Worker};
+use crate::net::listen::{BindError, bind};
 use crate::net::throttle::{BlueThrottle, HandshakeKind};
 
 /// How often silent connections are looked for.
@@ -126,7 +127,7 @@ pub fn serve(
     let backlog = ctx.params.listen_backlog;
     let bound = listeners
         .iter()
-        .map(|listen| listener::bind(listen.addr, backlog))
+        .map(|listen| bind(listen.addr, backlog))
         .collect::<Result<Vec<_>, _>>()?;
     let local_addrs = bound
         .iter()
