@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`client`] | the port of the clients: listeners, connections, what they have in common |
 //! | [`election`] | the election port: one connection for each pair of servers, and notifications on it |
+//! | [`peer`] | the quorum port: packets between a leader and its learners, and bulk in between |
 //! | `listen`, `dial` | listening and connecting, for all of them |
 //! | [`gate`] | what stops reading while too much waits to be looked at |
 //! | [`stats`] | what is counted on the way |
@@ -18,5 +19,6 @@ mod dial;
 pub mod election;
 pub mod gate;
 mod listen;
+pub mod peer;
 pub mod stats;
 pub mod throttle;

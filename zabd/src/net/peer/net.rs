@@ -1,0 +1,351 @@
+//! The quorum port as the rest of the server sees it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+use jute_codec::quorum::{LeaderPacket, LearnerPacket};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+use tracing::{info, warn};
+
+use super::bulk::{BulkSink, BulkSource, Guarded};
+use super::inbound::{Inbound, Other};
+use super::link::{Link, LinkFigures};
+use super::outbox::Item;
+use super::params::PeerParams;
+use super::{listening, outbound};
+use crate::net::dial;
+use crate::net::gate::Gate;
+use crate::replica::ensemble::HostPort;
+use crate::replica::zab::{LinkId, ZabInput};
+
+/// What is done with what happens. It must not wait; if packets come faster than they can be looked at, the gate is
+/// there to be closed.
+pub type OnInput = Arc<dyn Fn(ZabInput) + Send + Sync>;
+
+/// Connections that are accepted get numbers from here on; whoever asks for connections to leaders uses smaller ones.
+pub const ACCEPTED_FROM: u64 = 1 << 63;
+
+/// How long a stop waits for the listeners to be closed.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The quorum port, and all connections of it and with those of others. Dropping it closes all.
+#[derive(Debug)]
+pub struct PeerNet {
+    shared: Arc<Shared>,
+    // Disconnected when nobody listens any more.
+    closed: mpsc::Receiver<()>,
+}
+
+/// What all tasks share.
+pub(super) struct Shared {
+    pub(super) params: PeerParams,
+    pub(super) gate: Arc<Gate>,
+    on_input: OnInput,
+    handle: Handle,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    links: BTreeMap<LinkId, Entry>,
+    accepted: u64,
+    listening: Option<AbortHandle>,
+    local_addrs: Vec<SocketAddr>,
+    // Cloned into whoever listens; none any more after the stop.
+    closing: Option<mpsc::Sender<()>>,
+}
+
+struct Entry {
+    link: Arc<Link>,
+    task: AbortHandle,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl PeerNet {
+    /// Neither listens nor connects yet. Everything is run on `handle`'s runtime; what makes and takes bulk, on its
+    /// threads for what blocks.
+    #[must_use]
+    pub fn new(params: PeerParams, handle: &Handle, gate: Arc<Gate>, on_input: OnInput) -> Self {
+        let (closing, closed) = mpsc::channel();
+        let table = Table {
+            closing: Some(closing),
+            ..Table::default()
+        };
+        let shared = Arc::new(Shared {
+            params,
+            gate,
+            on_input,
+            handle: handle.clone(),
+            table: Mutex::new(table),
+        });
+        Self { shared, closed }
+    }
+
+    /// Listens for learners, or stops that. If the port cannot be bound it is tried again until it can. Connections
+    /// stay.
+    pub fn listen(&self, on: bool) {
+        let mut table = self.shared.table();
+        if !on {
+            if let Some(listening) = table.listening.take() {
+                listening.abort();
+                table.local_addrs.clear();
+            }
+        } else if table.listening.is_none()
+            && let Some(closing) = table.closing.clone()
+        {
+            let shared = Arc::clone(&self.shared);
+            let listening = self.shared.handle.spawn(listening::run(shared, closing));
+            table.listening = Some(listening.abort_handle());
+        }
+    }
+
+    /// Connects to a leader, who may be at several addresses. What comes of it is told as
+    /// [`ZabInput::LinkUp`] or [`ZabInput::LinkDown`]. What is sent meanwhile waits.
+    ///
+    /// ZooKeeper: `Learner.connectToLeader`.
+    pub fn connect(&self, link: LinkId, leader: Vec<HostPort>) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.start(link, |link| async move {
+            match dialled(leader, &shared.params).await {
+                Err(error) => shared.ended(&link, &error),
+                Ok(stream) => {
+                    if let Ok(remote) = stream.peer_addr() {
+                        link.remote.get_or_init(|| remote);
+                    }
+                    let (reader, writer) = stream.into_split();
+                    let inbound = Inbound::new(reader, shared.params.data_bytes_max);
+                    shared.tell(&link, ZabInput::LinkUp { link: link.id });
+                    run(link, Other::Leader, inbound, writer, &shared).await;
+                }
+            }
+        });
+    }
+
+    /// Queues a packet for a learner. If it has too many already, its connection is closed.
+    pub fn send_to_learner(&self, link: LinkId, packet: LeaderPacket) {
+        self.push(link, Item::ToLearner(packet));
+    }
+
+    /// Queues a packet for the leader. If it has too many already, the connection is closed.
+    pub fn send_to_leader(&self, link: LinkId, packet: LearnerPacket) {
+        self.push(link, Item::ToLeader(packet));
+    }
+
+    /// Queues bulk: it is made when everything before it was sent, and what is queued behind it follows it. If it
+    /// fails the connection is closed.
+    pub fn send_bulk(&self, link: LinkId, source: Box<dyn BulkSource>) {
+        self.push(link, Item::Bulk(source));
+    }
+
+    /// Gives what takes the bulk that follows a SNAP, which has come or is about to. Nothing behind the SNAP is looked
+    /// at before. If the connection ends before the bulk does, or is gone, the sink is told to abort.
+    pub fn receive_snapshot(&self, link: LinkId, sink: Box<dyn BulkSink>) {
+        let sink = Guarded::new(sink);
+        if let Some(link) = self.shared.link(link) {
+            link.give_sink(sink);
+        }
+    }
+
+    /// Sets how long a connection may be silent from now on, in milliseconds; 0 is for ever. A connection is not silent while it
+    /// takes bulk, and not listened to while the gate is closed or bulk from it is being taken.
+    pub fn set_read_timeout(&self, link: LinkId, timeout_ms: u64) {
+        if let Some(link) = self.shared.link(link) {
+            link.set_read_timeout_ms(timeout_ms);
+        }
+    }
+
+    /// Closes a connection at once, whatever still waits to be sent; nothing more is told of it.
+    pub fn close(&self, link: LinkId) {
+        let entry = self.shared.table().links.remove(&link);
+        if let Some(entry) = entry {
+            entry.link.close();
+        }
+    }
+
+    /// How a connection is doing; `None` if there is none with this number.
+    #[must_use]
+    pub fn figures(&self, link: LinkId) -> Option<LinkFigures> {
+        self.shared.link(link).map(|link| link.figures())
+    }
+
+    /// The addresses listened on; none while the port is not bound.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.shared.table().local_addrs.clone()
+    }
+
+    /// Closes everything, and tells nothing of it. Waits until the port is free, so it must not be called on the
+    /// runtime.
+    pub fn stop(self) {
+        self.abort();
+        if self.closed.recv_timeout(STOP_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            warn!("the quorum port is still being closed");
+        }
+    }
+
+    fn abort(&self) {
+        self.listen(false);
+        let mut table = self.shared.table();
+        table.closing = None;
+        let links = std::mem::take(&mut table.links);
+        drop(table);
+        for entry in links.values() {
+            entry.link.close();
+        }
+    }
+
+    fn push(&self, link: LinkId, item: Item) {
+        if let Some(link) = self.shared.link(link) {
+            link.push(item);
+        }
+    }
+}
+
+impl Drop for PeerNet {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+impl Shared {
+    // Nothing under this lock panics half-way through a change.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn link(&self, link: LinkId) -> Option<Arc<Link>> {
+        Some(Arc::clone(&self.table().links.get(&link)?.link))
+    }
+
+    /// Makes a connection known, and starts its task.
+    fn start<T: Future<Output = ()> + Send + 'static>(
+        &self,
+        id: LinkId,
+        task: impl FnOnce(Arc<Link>) -> T,
+    ) {
+        let mut table = self.table();
+        if table.closing.is_none() {
+            return;
+        }
+        let link = Arc::new(Link::new(id, &self.params));
+        let task = self.handle.spawn(task(Arc::clone(&link))).abort_handle();
+        let before = table.links.insert(id, Entry { link, task });
+        debug_assert!(before.is_none(), "numbers are never used twice");
+    }
+
+    /// Takes over a learner's connection.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub(super) fn accepted(
+        self: &Arc<Self>,
+        caller: SocketAddr,
+        first: LearnerPacket,
+        inbound: Inbound,
+        writer: OwnedWriteHalf,
+    ) -> io::Result<()> {
+        let mut table = self.table();
+        let learners = table.links.range(LinkId(ACCEPTED_FROM)..).count();
+        if learners >= self.params.learners_max {
+            let why = "there are too many learners";
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
+        }
+        let id = LinkId(ACCEPTED_FROM + table.accepted);
+        table.accepted += 1;
+        drop(table);
+        let shared = Arc::clone(self);
+        self.start(id, |link| async move {
+            info!(link = id.0, %caller, "a learner has connected");
+            link.remote.get_or_init(|| caller);
+            shared.tell(&link, ZabInput::LinkUp { link: id });
+            let first = ZabInput::FromLearner {
+                link: id,
+                packet: first,
+            };
+            shared.tell(&link, first);
+            shared.gate.passed().await;
+            run(link, Other::Learner, inbound, writer, &shared).await;
+        });
+        Ok(())
+    }
+
+    /// Tells what happened on a connection, unless it was closed.
+    pub(super) fn tell(&self, link: &Link, input: ZabInput) {
+        if !link.is_closed() {
+            (self.on_input)(input);
+        }
+    }
+
+    /// A connection is over, or could not be made.
+    fn ended(&self, link: &Link, why: &io::Error) {
+        let entry = self.table().links.remove(&link.id);
+        if entry.is_some() {
+            warn!(link = link.id.0, remote = ?link.remote.get(), error = %why, "a connection to a server has ended");
+            self.tell(link, ZabInput::LinkDown { link: link.id });
+            link.close();
+        }
+    }
+
+    pub(super) fn set_local_addrs(&self, addresses: Vec<SocketAddr>) {
+        self.table().local_addrs = addresses;
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("params", &self.params)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs a connection until it ends.
+async fn run(
+    link: Arc<Link>,
+    other: Other,
+    inbound: Inbound,
+    writer: OwnedWriteHalf,
+    shared: &Shared,
+) {
+    let why = tokio::select! {
+        why = inbound.receive(other, &link, shared) => why,
+        why = outbound::send(writer, Arc::clone(&link)) => why,
+        why = link.overflowed() => why,
+    };
+    shared.ended(&link, &why);
+}
+
+/// Connects to the first of the leader's addresses that answers. It may not listen yet, so each is tried some times.
+async fn dialled(leader: Vec<HostPort>, params: &PeerParams) -> io::Result<TcpStream> {
+    let (attempts, rest, budget) = (
+        params.connect_attempts,
+        params.connect_rest,
+        params.connect_budget,
+    );
+    let addresses = leader.into_iter().map(move |host| async move {
+        let mut attempt = 1;
+        loop {
+            match dial::connect(host.clone(), budget).await {
+                Err(_) if attempt < attempts => attempt += 1,
+                outcome => return outcome,
+            }
+            tokio::time::sleep(rest).await;
+        }
+    });
+    let stream = tokio::time::timeout(budget, dial::first_of(addresses, Duration::ZERO))
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    dial::prepare(&stream, params.keep_alive)?;
+    Ok(stream)
+}
