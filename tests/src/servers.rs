@@ -278,23 +278,11 @@ impl Server {
     }
 
     fn apache_command(&self) -> anyhow::Result<Command> {
-        let mut command = Command::new("java");
-        // Small and quick to start: the test starts many, and none lives long.
-        command.args([
-            "-Xmx256m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            "-Dzookeeper.admin.enableServer=false",
-            "-Dzookeeper.jmx.log4j.disable=true",
-            "-Djava.net.preferIPv4Stack=true",
-        ]);
+        let mut command = apache_java()?;
         for (name, value) in &self.setup.properties {
             command.arg(format!("-D{name}={value}"));
         }
-        command
-            .arg("-cp")
-            .arg(apache_class_path()?)
-            .arg("org.apache.zookeeper.server.ZooKeeperServerMain");
+        command.arg("org.apache.zookeeper.server.ZooKeeperServerMain");
         Ok(command)
     }
 }
@@ -352,6 +340,25 @@ fn zabd_binary() -> anyhow::Result<PathBuf> {
 #[must_use]
 pub fn apache_unavailable() -> Option<String> {
     apache_class_path().err().map(|error| format!("{error:#}"))
+}
+
+/// Java with all classes of Apache ZooKeeper; more properties, the class to run and its arguments are to follow.
+///
+/// # Errors
+/// When [`apache_unavailable`] says why.
+pub fn apache_java() -> anyhow::Result<Command> {
+    let mut command = Command::new("java");
+    // Small and quick to start: the test starts many, and none lives long.
+    command.args([
+        "-Xmx256m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "-Dzookeeper.admin.enableServer=false",
+        "-Dzookeeper.jmx.log4j.disable=true",
+        "-Djava.net.preferIPv4Stack=true",
+    ]);
+    command.arg("-cp").arg(apache_class_path()?);
+    Ok(command)
 }
 
 /// The class path of the server, fetched by Maven on first use and kept beside the build.
