@@ -8,7 +8,7 @@ pub mod text;
 
 use std::fmt;
 
-pub use member::{HostPort, Member, MemberAddress, Role};
+pub use member::{HostPort, Member, MemberAddress, MemberError, Role};
 pub use members::{Configs, Members, MembersError, Standalone};
 pub use quorum::{Groups, GroupsError};
 pub use text::MembersDraft;

@@ -155,3 +155,7 @@ fn number(digits: &str) -> Option<i64> {
 fn without_trailing_colons(value: &str) -> &str {
     value.trim_end_matches(':')
 }
+
+#[cfg(test)]
+#[path = "text_tests.rs"]
+mod tests;
