@@ -12,6 +12,8 @@
 
 mod outsiders;
 #[cfg(test)]
+mod simulation_tests;
+#[cfg(test)]
 mod tests;
 mod vote;
 
