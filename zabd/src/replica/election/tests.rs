@@ -371,6 +371,22 @@ fn in_the_same_round_epochs_of_those_who_have_a_leader_do_not_count() {
 }
 
 #[test]
+fn what_was_said_in_a_round_that_is_over_does_not_count() {
+    let mut tested = Tested::looking(1, 5);
+    tested.hear(10, 4, Following, vote(3, 5, 1, 1));
+    tested.hear(20, 2, IsLooking, vote(2, 5, 7, 1));
+    tested.hear(30, 5, Following, vote(3, 5, 7, 2));
+    tested.hear(30, 3, Leading, vote(3, 5, 7, 2));
+    assert!(
+        tested.election.is_looking(),
+        "4 tells another epoch, of another round"
+    );
+    tested.hear(40, 4, Following, vote(3, 5, 7, 1));
+    tested.hear(50, 3, Leading, vote(3, 5, 7, 2));
+    assert!(!tested.election.is_looking());
+}
+
+#[test]
 fn a_vote_of_this_round_and_the_leaders_word_are_enough() {
     let mut tested = Tested::looking(1, 5);
     let decided = vote(3, 0x1_0000_0006, 1, 1);
