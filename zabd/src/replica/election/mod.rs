@@ -277,7 +277,9 @@ impl Election {
         let ballot = Ballot::of(notification);
         let is_behind =
             ballot.state == PeerState::Looking && ballot.vote.election_epoch < self.round;
-        if is_behind {
+        // What somebody says who does not vote is of no use to voters. In ZooKeeper it says so all the same, is answered
+        // as an outsider, answers again, and so on until the voter is in the same round.
+        if is_behind && configs.is_voter(self.params.me) {
             let vote = looking.proposal.vote(self.round);
             out.push(notify(from, PeerState::Looking, vote, &configs.committed));
         }

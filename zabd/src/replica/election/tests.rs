@@ -494,6 +494,9 @@ fn who_does_not_vote_proposes_nobody_and_learns_the_leader() {
         tested.begin(0, OFFER);
         let expected = [1, 2, 3].map(|to| format!("{to} Looking {first}"));
         assert_eq!(tested.said(), expected);
+        // Its own round is of no use to others.
+        tested.hear(5, 1, IsLooking, vote(1, 0x1_0000_0006, 0, 1));
+        assert_eq!(tested.said(), [""; 0]);
         // While the others look: in their round, with their votes.
         for from in [1, 2] {
             tested.hear(10, from, IsLooking, vote(2, 0x1_0000_0006, 5, 1));
