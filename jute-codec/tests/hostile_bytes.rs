@@ -9,6 +9,7 @@ use jute_codec::proto::{
     WatcherEvent,
 };
 use jute_codec::quorum::notification::take_frame;
+use jute_codec::quorum::snapshot::SnapshotReader;
 use jute_codec::quorum::{
     InitialMessage, LeaderPacket, LearnerPacket, Notification, PacketDecoder, PacketKind,
     QuorumPacket,
@@ -111,6 +112,28 @@ fn decoders() -> Decoders {
     add(&mut list, "election frame".into(), |bytes| {
         drop(take_frame(&mut BytesMut::from(&bytes[..])));
     });
+    // From the start, at the lists, in a list, and at the nodes.
+    let in_a_list = [
+        &[0, 0, 0, 0, 0, 0, 0, 1][..],
+        &[0; 8],
+        &i32::MAX.to_be_bytes(),
+    ]
+    .concat();
+    for head in [vec![], vec![0; 4], in_a_list, vec![0; 8]] {
+        let name = format!("snapshot after {} bytes", head.len());
+        add(&mut list, name, move |bytes| {
+            for piece in [100, bytes.len().max(1)] {
+                let mut reader = SnapshotReader::new(Reader::DEFAULT_LIMIT);
+                reader.feed(&head);
+                for bytes in bytes.chunks(piece) {
+                    reader.feed(bytes);
+                    while let Ok(Some(item)) = reader.next_item() {
+                        drop(item);
+                    }
+                }
+            }
+        });
+    }
     for &kind in PacketKind::ALL {
         let packet = move |bytes: &Bytes| QuorumPacket {
             kind: kind.code(),

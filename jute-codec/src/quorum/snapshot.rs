@@ -83,8 +83,8 @@ pub enum SnapshotStreamError {
     Signature,
 }
 
-/// Appends how many sessions follow, as [`write_session`] writes them.
-pub fn write_session_count(count: i32, out: &mut Vec<u8>) {
+/// Appends how many sessions follow ([`write_session`]), and behind them how many lists ([`write_acl`]).
+pub fn write_count(count: i32, out: &mut Vec<u8>) {
     count.write(out);
 }
 
@@ -92,11 +92,6 @@ pub fn write_session_count(count: i32, out: &mut Vec<u8>) {
 pub fn write_session(session: SessionId, timeout_ms: i32, out: &mut Vec<u8>) {
     session.write(out);
     timeout_ms.write(out);
-}
-
-/// Appends how many lists follow, as [`write_acl`] writes them.
-pub fn write_acl_count(count: i32, out: &mut Vec<u8>) {
-    count.write(out);
 }
 
 /// Appends the list with this number, which is above zero and no other list's.
@@ -460,12 +455,12 @@ mod tests {
             i32::try_from(items.iter().filter(|item| wanted(item)).count()).unwrap()
         };
         let mut out = Vec::new();
-        write_session_count(
+        write_count(
             count(|item| matches!(item, SnapshotItem::Session { .. })),
             &mut out,
         );
         let mut acls = Vec::new();
-        write_acl_count(
+        write_count(
             count(|item| matches!(item, SnapshotItem::Acl { .. })),
             &mut acls,
         );
@@ -598,8 +593,8 @@ mod tests {
     /// The beginning of a stream up to the first list, which claims this many entries.
     fn list_of(entries: i32) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_session_count(0, &mut bytes);
-        write_acl_count(1, &mut bytes);
+        write_count(0, &mut bytes);
+        write_count(1, &mut bytes);
         0i64.write(&mut bytes);
         entries.write(&mut bytes);
         bytes

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use jute_codec::data::{Acl, perms};
 use jute_codec::quorum::snapshot::{
-    OPEN_ACL, SnapshotItem, SnapshotNode, SnapshotReader, write_acl, write_acl_count, write_end,
-    write_node, write_session, write_session_count,
+    OPEN_ACL, SnapshotItem, SnapshotNode, SnapshotReader, write_acl, write_count, write_end,
+    write_node, write_session,
 };
 
 use crate::vectors::{lines, unhex};
@@ -51,11 +51,11 @@ fn what_a_server_sent_or_saved_is_written_byte_for_byte() {
         let sessions = count(|item| matches!(item, SnapshotItem::Session { .. }));
         let lists = count(|item| matches!(item, SnapshotItem::Acl { .. }));
         let mut written = Vec::new();
-        write_session_count(sessions, &mut written);
+        write_count(sessions, &mut written);
         let mut lists_announced = false;
         for item in &items {
             if !lists_announced && !matches!(item, SnapshotItem::Session { .. }) {
-                write_acl_count(lists, &mut written);
+                write_count(lists, &mut written);
                 lists_announced = true;
             }
             match item {

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use jute_codec::Zxid;
-use jute_codec::quorum::snapshot::{
-    write_acl, write_acl_count, write_end, write_node, write_session, write_session_count,
-};
+use jute_codec::quorum::snapshot::{write_acl, write_count, write_end, write_node, write_session};
 
 use super::acl_numbers::{AclNumbers, text_of};
 use crate::state::RowError;
 use crate::state::tree::decode_row;
-use crate::storage::snapshot::{SnapshotError, SnapshotView};
+use crate::storage::disk::Disk;
+use crate::storage::snapshot::{SnapshotError, SnapshotStore, SnapshotView};
+use crate::storage::txn_log::{LogError, LogHold, LogIndex};
 
 /// A snapshot in the encoding of Java's, made slice by slice out of a view: everything as of one transaction, whatever is
 /// applied and folded meanwhile. In memory are one slice and the distinct access control lists.
@@ -37,6 +37,9 @@ pub enum SendError {
     /// The store.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// A row is not what a zabd wrote.
     #[error("the snapshot cannot be sent: {0}")]
     Row(#[from] RowError),
@@ -51,6 +54,23 @@ pub enum SendError {
 }
 
 impl SnapshotStream {
+    /// A stream of what `store` has now, and a hold that keeps the log after it from being purged, for what is to be
+    /// sent next. `None` while there was no fold yet: one is to be made first. Nobody may purge the log meanwhile.
+    ///
+    /// # Errors
+    /// Damage; the disk's.
+    pub fn open<D: Disk>(
+        store: &dyn SnapshotStore,
+        log: &LogIndex<D>,
+        slice_bytes: usize,
+    ) -> Result<Option<(Self, LogHold)>, SendError> {
+        let Some(view) = store.view()? else {
+            return Ok(None);
+        };
+        let hold = log.hold_after(view.meta().zxid)?;
+        Ok(Some((Self::new(view, slice_bytes), hold)))
+    }
+
     /// A stream of what `view` shows, in slices of about `slice_bytes` bytes.
     #[must_use]
     pub fn new(view: Box<dyn SnapshotView>, slice_bytes: usize) -> Self {
@@ -87,7 +107,7 @@ impl SnapshotStream {
     fn head(&mut self) -> Result<Bytes, SendError> {
         let mut out = Vec::new();
         let sessions = self.view.sessions()?;
-        write_session_count(count("sessions", sessions.len())?, &mut out);
+        write_count(count("sessions", sessions.len())?, &mut out);
         for (session, timeout_ms) in sessions {
             write_session(session, timeout_ms, &mut out);
         }
@@ -105,7 +125,7 @@ impl SnapshotStream {
             after = Some(last.clone());
         }
         let lists = self.acls.lists();
-        write_acl_count(count("access control lists", lists.len())?, &mut out);
+        write_count(count("access control lists", lists.len())?, &mut out);
         for (number, acl) in lists {
             write_acl(number, acl, &mut out);
         }
