@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use zabd::net::election::{ElectionNet, ElectionParams};
 use zabd::net::gate::Gate;
-use zabd::net::peer::{BulkSink, PeerNet, PeerParams, Taken};
+use zabd::net::peer::{BulkSink, OWN_FROM, PeerNet, PeerParams, Taken};
 use zabd::replica::ensemble::{HostPort, ServerId};
 use zabd::replica::zab::{LinkId, ZabInput};
 use zabd_tests::servers::{apache_java, apache_unavailable};
@@ -265,7 +265,7 @@ fn apache_calls_back_and_leads_a_server_with_a_smaller_id() {
     let ends = election.net.connected()[&APACHE];
     assert_eq!(ends.local.port(), election.port(), "it has called back");
 
-    let link = LinkId(1);
+    let link = LinkId(OWN_FROM);
     let (sender, inputs) = mpsc::channel();
     let peers = PeerNet::new(
         PeerParams::new(Vec::new()),

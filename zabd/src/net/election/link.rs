@@ -15,8 +15,12 @@ use super::net::Shared;
 use super::table::LinkNumber;
 use crate::replica::ensemble::ServerId;
 
-/// The least and the most that there is room for when bytes are read.
-const ROOM_BYTES: std::ops::RangeInclusive<usize> = 1 << 10..=64 << 10;
+/// Reading goes on in a buffer only while it has room for this much.
+const ROOM_BYTES_MIN: usize = 256;
+
+/// The least and the most that room is made for then.
+const READ_BYTES_MIN: usize = 4 << 10;
+const READ_BYTES_MAX: usize = 64 << 10;
 
 /// Runs a connection until it ends. `inbound` is what was read of it already.
 pub(super) async fn run(
@@ -57,9 +61,11 @@ async fn receive(
             }
             shared.gate.passed().await;
         }
-        // The buffer grows with what comes, not with what a prefix promises.
-        let room = buffer.len().clamp(*ROOM_BYTES.start(), *ROOM_BYTES.end());
-        buffer.reserve(room);
+        // The buffer grows with what comes, not with what a prefix promises. Messages share its memory, so it is
+        // filled before there is another.
+        if buffer.capacity() - buffer.len() < ROOM_BYTES_MIN {
+            buffer.reserve(buffer.len().clamp(READ_BYTES_MIN, READ_BYTES_MAX));
+        }
         if reader.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }

@@ -65,7 +65,7 @@ impl Inbound {
                     .map(|packet| (packet, inbound))
                     .ok_or_else(|| invalid(format!("it begins with a packet of type {kind}")));
             }
-            inbound.buffer.reserve(FIRST_READ_BYTES);
+            inbound.make_room(FIRST_READ_BYTES);
             if inbound.reader.read_buf(&mut inbound.buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -157,10 +157,19 @@ impl Inbound {
         }
     }
 
+    /// Makes room in the buffer, which grows with what comes, not with what a length promises.
+    ///
+    /// Packets share the buffer's memory for as long as they are kept. So it is filled to nearly its end before there is
+    /// another: else a small packet would keep as much as a large one.
+    fn make_room(&mut self, room: usize) {
+        if self.buffer.capacity() - self.buffer.len() < room / 16 {
+            self.buffer.reserve(room);
+        }
+    }
+
     /// Reads what is there, or waits for it as long as it may take.
     async fn fill(&mut self, room: usize, link: &Link) -> io::Result<()> {
-        // The buffer grows with what comes, not with what a length promises.
-        self.buffer.reserve(room);
+        self.make_room(room);
         let began = Instant::now();
         loop {
             let silent_since = link.silent_since(began);

@@ -28,8 +28,8 @@ use crate::replica::zab::{LinkId, ZabInput};
 /// there to be closed.
 pub type OnInput = Arc<dyn Fn(ZabInput) + Send + Sync>;
 
-/// Connections that are accepted get numbers from here on; whoever asks for connections to leaders uses smaller ones.
-pub const ACCEPTED_FROM: u64 = 1 << 63;
+/// Connections that are accepted are numbered from zero; those to leaders must be asked for with numbers from here on.
+pub const OWN_FROM: u64 = 1 << 63;
 
 /// How long a stop waits for the listeners to be closed.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -256,12 +256,12 @@ impl Shared {
         writer: OwnedWriteHalf,
     ) -> io::Result<()> {
         let mut table = self.table();
-        let learners = table.links.range(LinkId(ACCEPTED_FROM)..).count();
+        let learners = table.links.range(..LinkId(OWN_FROM)).count();
         if learners >= self.params.learners_max {
             let why = "there are too many learners";
             return Err(io::Error::new(io::ErrorKind::QuotaExceeded, why));
         }
-        let id = LinkId(ACCEPTED_FROM + table.accepted);
+        let id = LinkId(table.accepted);
         table.accepted += 1;
         drop(table);
         let shared = Arc::clone(self);

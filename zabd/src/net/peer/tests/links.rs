@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn packets_go_both_ways_in_order() {
     let (leader, learner, link) = pair();
-    assert!(link.0 >= ACCEPTED_FROM);
+    assert!(link.0 < OWN_FROM);
     for number in 0..1000 {
         leader.net.send_to_learner(link, commit(number));
         learner.net.send_to_leader(TO_LEADER, ack(number));
@@ -41,16 +41,32 @@ fn long_packets_go_both_ways_at_once() {
 }
 
 #[test]
+fn packets_that_are_kept_keep_little_more_memory_than_they_have() {
+    let (leader, learner, link) = pair();
+    let mut kept = Vec::new();
+    for number in 0..500 {
+        leader.net.send_to_learner(link, proposal(number, 80));
+        match learner.heard_leader() {
+            LeaderPacket::Proposal { txn, .. } => kept.push(txn),
+            other => panic!("{other:?}"),
+        }
+    }
+    // One after another in the same memory, but for where a new piece of it begins.
+    let is_behind = |pair: &[Bytes]| pair[1].as_ptr() as usize == pair[0].as_ptr() as usize + 100;
+    let behind = kept.windows(2).filter(|pair| is_behind(pair)).count();
+    assert!(behind > 490, "{behind} of 499");
+}
+
+#[test]
 fn several_learners_are_told_apart() {
     let leader = Server::leader();
     let learners: Vec<_> = (0..3)
         .map(|number| {
             let learner = Server::start();
-            learner
-                .net
-                .connect(LinkId(number), vec![at(leader.address())]);
-            learner.net.send_to_leader(LinkId(number), hello());
-            assert_eq!(learner.expect_up(), LinkId(number));
+            let number = LinkId(OWN_FROM + number);
+            learner.net.connect(number, vec![at(leader.address())]);
+            learner.net.send_to_leader(number, hello());
+            assert_eq!(learner.expect_up(), number);
             let link = leader.expect_up();
             leader.heard_learner();
             (learner, link)
@@ -61,7 +77,7 @@ fn several_learners_are_told_apart() {
         assert_eq!(learner.heard_leader(), commit(number));
     }
     leader.net.close(learners[1].1);
-    learners[1].0.expect_down(LinkId(1));
+    learners[1].0.expect_down(LinkId(OWN_FROM + 1));
     leader.net.send_to_learner(learners[2].1, commit(9));
     assert_eq!(learners[2].0.heard_leader(), commit(9));
     assert!(leader.is_quiet(), "who closes is not told");
@@ -110,8 +126,8 @@ fn a_leader_that_is_not_there_is_given_up() {
     let refusing = Server::start_with(|params| params.connect_attempts = 3);
     refusing.net.connect(TO_LEADER, vec![at(dead())]);
     refusing.expect_down(TO_LEADER);
-    refusing.net.connect(LinkId(8), Vec::new());
-    refusing.expect_down(LinkId(8));
+    refusing.net.connect(LinkId(OWN_FROM + 8), Vec::new());
+    refusing.expect_down(LinkId(OWN_FROM + 8));
 
     let slow = Server::start_with(|params| {
         params.connect_attempts = u32::MAX;

@@ -23,8 +23,8 @@ use crate::replica::zab::{LinkId, ZabInput};
 /// Nothing that the tests wait for takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The number of all connections that the tests ask for.
-const TO_LEADER: LinkId = LinkId(7);
+/// The number of all connections that the tests ask for, but for a few.
+const TO_LEADER: LinkId = LinkId(OWN_FROM + 7);
 
 /// One thread for all servers, as in the daemon.
 static RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
