@@ -47,7 +47,8 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     info!(
         version = env!("CARGO_PKG_VERSION"),
         data_dir = %config.data_dir.display(),
-        "zabd starts, a server that stands alone"
+        stands_alone = config.ensemble.is_none(),
+        "zabd starts"
     );
     // Signals are caught before anything starts: whoever stops a server that is just starting means it, too.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -62,6 +63,7 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         Err(problem) => {
             let exit = match problem {
                 StartError::NoDataDir(_) | StartError::Recover(_) => Exit::UnableToAccessDatadir,
+                StartError::Ensemble(_) => Exit::InvalidInvocation,
                 _ => Exit::UnexpectedError,
             };
             error!(

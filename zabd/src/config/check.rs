@@ -3,6 +3,7 @@
 use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+use super::ensemble::{self, EnsembleConfig};
 use super::findings::{Findings, Origin, Severity};
 use super::keys;
 use super::members::{self, Membership};
@@ -41,7 +42,7 @@ pub fn load(sources: &Sources) -> Result<(Config, Findings), Findings> {
     }
     let unreadable = findings.has_errors();
     let mut settings = Settings::resolve(written, findings);
-    let config = build(&mut settings, unreadable);
+    let config = build(&mut settings, sources.file.as_deref(), unreadable);
     let mut findings = settings.findings;
     findings.sort();
     match config {
@@ -51,13 +52,14 @@ pub fn load(sources: &Sources) -> Result<(Config, Findings), Findings> {
 }
 
 /// Builds the configuration; `None` only with an error reported.
-fn build(settings: &mut Settings, unreadable: bool) -> Option<Config> {
+fn build(settings: &mut Settings, file: Option<&Path>, unreadable: bool) -> Option<Config> {
     let data_dir = directory(settings, "dataDir");
     if data_dir.is_none() && !settings.is_written("dataDir") && !unreadable {
         settings.report(Severity::Error, "dataDir", "is not set");
     }
     let data_log_dir = directory(settings, "dataLogDir").or_else(|| data_dir.clone());
-    let membership = members::read(settings, data_dir.as_deref());
+    let membership = members::read(settings, file, data_dir.as_deref());
+    let ensemble = ensemble::read(settings, &membership);
     let listeners = listeners(settings, &membership, unreadable);
     let sessions = sessions(settings);
     let connections = connections(settings);
@@ -67,13 +69,20 @@ fn build(settings: &mut Settings, unreadable: bool) -> Option<Config> {
     let metrics = metrics(settings);
     warn_of_danger(settings);
     let requests = requests(settings);
-    let effective = effective(settings, sessions, requests, data_log_dir.as_deref());
+    let effective = effective(
+        settings,
+        ensemble.as_ref(),
+        sessions,
+        requests,
+        data_log_dir.as_deref(),
+    );
     Some(Config {
         listeners,
         data_dir: data_dir?,
         data_log_dir: data_log_dir?,
         data_dir_autocreate: settings.flag("datadir.autocreate"),
         server_id: membership.server_id,
+        ensemble,
         sessions,
         connections,
         connection_throttle,
@@ -162,11 +171,13 @@ fn listeners(settings: &mut Settings, membership: &Membership, unreadable: bool)
         || membership.client.is_some()
         || !settings.words(LIST).is_empty();
     if listeners.is_empty() && !asked_for && !unreadable {
-        settings.report(
-            Severity::Error,
-            "clientPort",
-            "is not set, so that no client could connect",
-        );
+        let severity = match membership.is_member {
+            // A member without clients still counts for the quorum.
+            true => Severity::Warning,
+            false => Severity::Error,
+        };
+        let message = "is not set, so that no client could connect";
+        settings.report(severity, "clientPort", message);
     }
     listeners
 }
@@ -523,6 +534,7 @@ fn log(settings: &Settings) -> LogConfig {
 /// The table's view of the values in force, with those that are worked out from others.
 fn effective(
     settings: &Settings,
+    ensemble: Option<&EnsembleConfig>,
     sessions: SessionConfig,
     requests: RequestConfig,
     data_log_dir: Option<&Path>,
@@ -538,7 +550,15 @@ fn effective(
     if let Some(path) = data_log_dir {
         derived.push(("dataLogDir", path.to_string_lossy().into_owned()));
     }
-    settings.effective(&derived)
+    if let Some(ensemble) = ensemble {
+        let factor = ensemble.leader.snapshot_size_factor.unwrap_or(-1.0);
+        derived.push(("snapshotSizeFactor", factor.to_string()));
+        derived.push((
+            "connectToLearnerMasterLimit",
+            ensemble.connect_limit.to_string(),
+        ));
+    }
+    settings.effective(ensemble.is_some(), &derived)
 }
 
 fn port(number: Option<i64>) -> u16 {

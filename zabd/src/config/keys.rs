@@ -148,8 +148,14 @@ pub enum Outside {
 pub enum Applies {
     /// Acted on.
     Yes,
+    /// Acted on by a standalone server. In an ensemble not served by this version, and harmless to do without: there
+    /// it is passed over with a warning.
+    Alone(&'static str),
     /// Has a meaning between servers only: checked, then of no effect on a standalone server.
     Ensemble,
+    /// The same, but not served by this version, and harmless to do without: passed over, in an ensemble with a
+    /// warning.
+    EnsembleLater(&'static str),
     /// Nothing here corresponds to it; the text says why. Passed over with a note.
     Ignored(&'static str),
     /// Not served by this version, and harmless to do without. Passed over with a warning.
@@ -330,6 +336,16 @@ impl Key {
 
     const fn ensemble(mut self) -> Self {
         self.applies = Applies::Ensemble;
+        self
+    }
+
+    const fn alone(mut self, reason: &'static str) -> Self {
+        self.applies = Applies::Alone(reason);
+        self
+    }
+
+    const fn ensemble_later(mut self, reason: &'static str) -> Self {
+        self.applies = Applies::EnsembleLater(reason);
         self
     }
 

@@ -11,6 +11,7 @@
 //! Never changes a file, and never starts anything. Secrets print as `***`.
 
 mod check;
+mod ensemble;
 mod findings;
 pub mod keys;
 mod members;
@@ -24,6 +25,9 @@ mod zoo_cfg;
 
 pub use crate::properties;
 pub use check::load;
+pub use ensemble::{
+    ElectionConfig, EnsembleConfig, LeaderConfig, MembersOrigin, MultiAddressConfig, ObserverConfig,
+};
 pub use findings::{Finding, Findings, Origin, Severity};
 pub use reference::{effective_text, reference_page};
 pub use written::{Sources, Written};

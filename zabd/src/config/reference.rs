@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::keys::{Applies, Key, Kind, Property, SECTIONS, Spelling, find};
 use super::value::allowed_text;
 use super::zoo_cfg::Config;
+use crate::replica::ensemble::Role;
 
 /// The whole of `docs/configuration.md`.
 #[must_use]
@@ -24,12 +25,31 @@ pub fn reference_page() -> String {
 #[must_use]
 pub fn effective_text(config: &Config) -> String {
     let mut text = String::new();
+    if let Some(ensemble) = &config.ensemble {
+        let role = match ensemble.role() {
+            Role::Participant => "a participant",
+            Role::Observer => "an observer",
+        };
+        let me = ensemble.me;
+        push(
+            &mut text,
+            format_args!("# server {me} of an ensemble, {role}; its members:\n"),
+        );
+        for line in ensemble.members.text().lines() {
+            push(&mut text, format_args!("#   {line}\n"));
+        }
+    }
     for (name, value) in config.effective() {
         let hidden = if is_hidden(name) { "# " } else { "" };
-        writeln!(text, "{hidden}{}={}", escaped_key(name), escaped(value))
-            .expect("a String takes all that is written to it");
+        let (name, value) = (escaped_key(name), escaped(value));
+        push(&mut text, format_args!("{hidden}{name}={value}\n"));
     }
     text
+}
+
+fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
+    text.write_fmt(what)
+        .expect("a String takes all that is written to it");
 }
 
 /// A hidden value must not be read back for the value itself, so its line is a comment.
@@ -88,6 +108,10 @@ fn row(key: &Key) -> String {
     };
     let effect = match key.applies {
         Applies::Yes => key.doc.to_owned(),
+        Applies::Alone(reason) => format!("{}. *No effect in ensembles yet: {reason}*", key.doc),
+        Applies::EnsembleLater(reason) => {
+            format!("{}. *Ensembles only, and no effect yet: {reason}*", key.doc)
+        }
         Applies::Ensemble => format!("{}. *Ensembles only*", key.doc),
         Applies::Ignored(reason) => format!("{}. *No effect: {reason}*", key.doc),
         Applies::Later(reason) => format!("{}. *No effect yet: {reason}*", key.doc),

@@ -157,6 +157,8 @@ impl Settings {
         }
         let is_default = setting.value == default_of(key);
         match key.applies {
+            // Which of the two it is turns out later: see `report_not_served_in_ensembles`.
+            Applies::Alone(_) | Applies::EnsembleLater(_) => {}
             Applies::Yes | Applies::Ensemble => {}
             Applies::Ignored(reason) => {
                 report.push((Severity::Note, format!("has no effect: {reason}")));
@@ -175,6 +177,22 @@ impl Settings {
         for (severity, message) in report {
             self.findings
                 .push(severity, Some(origin.clone()), &given, message);
+        }
+    }
+
+    /// Reports what this version serves only where it stands alone, once it is known not to.
+    pub(super) fn report_not_served_in_ensembles(&mut self) {
+        for setting in self.by_name.values() {
+            let (Applies::Alone(reason) | Applies::EnsembleLater(reason)) = setting.key.applies
+            else {
+                continue;
+            };
+            if setting.value.is_some() && setting.value != default_of(setting.key) {
+                let (origin, name) = (setting.written.origin.clone(), &setting.written.name);
+                let message = format!("has no effect in an ensemble: {reason}");
+                self.findings
+                    .push(Severity::Warning, Some(origin), name, message);
+            }
         }
     }
 
@@ -272,9 +290,19 @@ impl Settings {
 
     /// Text in force of each key this version acts on, in the order of the table; secrets hidden.
     /// `derived` are values worked out from other keys, in place of what was written.
-    pub(super) fn effective(&self, derived: &[(&str, String)]) -> Vec<(String, String)> {
+    pub(super) fn effective(
+        &self,
+        is_member: bool,
+        derived: &[(&str, String)],
+    ) -> Vec<(String, String)> {
+        let is_acted_on = |key: &&Key| match key.applies {
+            Applies::Yes => true,
+            Applies::Alone(_) => !is_member,
+            Applies::Ensemble => is_member,
+            _ => false,
+        };
         let mut effective = Vec::new();
-        for key in keys::all().filter(|key| key.applies == Applies::Yes) {
+        for key in keys::all().filter(is_acted_on) {
             if let Some(stem) = key.stem() {
                 for written in self.family(stem) {
                     effective.push((written.name, written.value));
@@ -484,7 +512,7 @@ mod tests {
             "super:abc=",
             file(1),
         )]);
-        let effective = settings.effective(&[]);
+        let effective = settings.effective(false, &[]);
         let shown = effective
             .iter()
             .find(|(name, _)| name.ends_with("superDigest"))

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
+#[path = "ensemble_tests.rs"]
+mod ensemble;
+
 /// A directory of its own for each test, gone when dropped.
 struct Scratch {
     path: PathBuf,
@@ -152,8 +155,10 @@ fn everything_wrong_is_reported_at_once_with_its_line() {
          DIR/zoo.cfg:8: warning: autopurge.snapRetainCount: \"1\" is not a whole number, 3 or more, so that 3 is in force\n\
          DIR/zoo.cfg:9: error: zabd.log.level: \"loud\" was given, where off, error, warn, info, debug, trace, or target=level separated by commas is allowed\n\
          DIR/zoo.cfg:10: error: \\u is followed by something else than four hexadecimal digits\n\
-         DIR/zoo.cfg:11: error: server.1: 2 participants: ensembles are not supported by this version\n\
-         DIR/zoo.cfg:13: warning: snapCount: \"100k\" is not a whole number, 2 or more, so that the default is in force, as in ZooKeeper\n"
+         DIR/zoo.cfg:11: warning: server.1: with 2 of them no participant may fail; 3 bear that one does\n\
+         DIR/zoo.cfg:13: warning: snapCount: \"100k\" is not a whole number, 2 or more, so that the default is in force, as in ZooKeeper\n\
+         error: initLimit: is not set, which a member of an ensemble needs\n\
+         error: syncLimit: is not set, which a member of an ensemble needs\n"
     );
 }
 
@@ -285,39 +290,6 @@ fn one_participant_is_standalone_with_its_client_address() {
 }
 
 #[test]
-fn ensembles_are_refused_clearly() {
-    let scratch = Scratch::new();
-    for (text, message) in [
-        (
-            "server.1=a:1:2\nserver.2=b:1:2",
-            "2 participants: ensembles are not supported",
-        ),
-        (
-            "server.1=a:1:2\nstandaloneEnabled=false",
-            "ensemble of one: ensembles are not supported",
-        ),
-        ("standaloneEnabled=false", "needs at least one server.N"),
-        ("server.1=a:1:2:observer", "observers need participants"),
-        (
-            "server.1=a:1:2\nserver.2=b:1:2:observer",
-            "observers need a quorum",
-        ),
-        ("server.x=a:1:2", "\"x\" is not the number of a server"),
-        ("server.1=a:1", "is not of the form"),
-        ("server.1=a:1:1", "same quorum and election port"),
-        ("server.1=a:1:2|b:1:2", "multiAddress.enabled is needed"),
-    ] {
-        let error = scratch.error(text);
-        assert!(error.contains(message), "{text}: {error}");
-        assert!(error.contains("DIR/zoo.cfg:"), "{text}: {error}");
-    }
-    let (_, findings) = scratch
-        .load_with("server.1=a:1:2|b:1:2\nmultiAddress.enabled=true")
-        .unwrap();
-    assert!(findings.contains("standalone"));
-}
-
-#[test]
 fn members_may_stand_in_the_dynamic_file() {
     let scratch = Scratch::new();
     scratch.write(
@@ -358,7 +330,7 @@ fn myid_must_be_a_number() {
     scratch.write("myid", "one\n2\n");
     assert_eq!(
         scratch.error(""),
-        "error: myid: DIR/myid: \"one\" is not the number of a server\n"
+        "DIR/myid:1: error: myid: \"one\" is not the number of a server\n"
     );
     scratch.write("myid", "");
     assert!(scratch.error("").contains("\"\" is not the number"));
@@ -600,18 +572,21 @@ fn samples_load_without_a_word() {
     }
 }
 
-/// A commented line of the full sample is a key with the value it has anyway.
+/// A commented line of the samples is a key with the value it has anyway.
 #[test]
-fn the_full_sample_shows_defaults() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/zoo_sample.cfg");
-    let text = std::fs::read_to_string(path).unwrap();
+fn the_full_samples_show_defaults() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf");
+    let text = ["zoo_sample.cfg", "zoo_ensemble.cfg"]
+        .map(|name| std::fs::read_to_string(directory.join(name)).unwrap())
+        .concat();
     let mut shown = 0;
     for line in text.lines() {
         let Some((name, value)) = line.strip_prefix('#').and_then(|line| line.split_once('='))
         else {
             continue;
         };
-        if name.contains(' ') {
+        // What is to be said on one server only is no default.
+        if name.contains(' ') || name == "peerType" {
             continue;
         }
         let found = keys::find(name).unwrap_or_else(|| panic!("{name} is no key"));

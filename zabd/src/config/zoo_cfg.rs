@@ -9,10 +9,14 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-/// A standalone server's configuration.
+use super::ensemble::EnsembleConfig;
+use crate::replica::ensemble::Members;
+
+/// A server's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where clients connect in plaintext; never empty. The first is `clientPort`, if written.
+    /// Where clients connect in plaintext; empty only for a member of an ensemble. The first is `clientPort`, if
+    /// written.
     pub listeners: Vec<Listener>,
     /// `dataDir`, as written.
     pub data_dir: PathBuf,
@@ -22,6 +26,8 @@ pub struct Config {
     pub data_dir_autocreate: bool,
     /// Number in `myid`, if the file is there. A standalone server needs none.
     pub server_id: Option<i64>,
+    /// How it takes part in an ensemble; `None` stands alone.
+    pub ensemble: Option<EnsembleConfig>,
     /// Timing of sessions.
     pub sessions: SessionConfig,
     /// Connections of clients.
@@ -307,6 +313,8 @@ pub struct ConfFigures<'a> {
     pub data_log_dir: &'a Path,
     /// Bytes under it; with one directory for both, the same total.
     pub data_log_bytes: u64,
+    /// For a member of an ensemble: the membership in force, where it is not the configured one.
+    pub members: Option<&'a Members>,
 }
 
 impl Config {
@@ -317,9 +325,9 @@ impl Config {
         &self.effective
     }
 
-    /// The answer to the four-letter word `conf`, line ends included.
+    /// The answer to the four-letter word `conf`, line ends included; a member's has none at its end.
     ///
-    /// ZooKeeper: `ConfCommand`, `ZooKeeperServer.dumpConf`.
+    /// ZooKeeper: `ConfCommand`, `ZooKeeperServer.dumpConf`, `QuorumZooKeeperServer.dumpConf`.
     #[must_use]
     pub fn conf(&self, figures: &ConfFigures<'_>) -> String {
         let mut text = String::new();
@@ -344,7 +352,13 @@ impl Config {
             &self.connections.listen_backlog_written,
         );
         // A standalone ZooKeeper is server 0 whatever `myid` says.
-        line("serverId", &0);
+        line(
+            "serverId",
+            &self.ensemble.as_ref().map_or(0, |ensemble| ensemble.me.0),
+        );
+        if let Some(ensemble) = &self.ensemble {
+            ensemble.conf(&mut text, figures.members.unwrap_or(&ensemble.members));
+        }
         text
     }
 }
@@ -455,6 +469,7 @@ mod tests {
             data_dir_bytes: 10,
             data_log_dir: Path::new("/l/version-2"),
             data_log_bytes: 20,
+            members: None,
         };
         assert_eq!(
             config.conf(&figures),

@@ -27,6 +27,7 @@ use crate::net::client::{
 use crate::net::stats::ServerStats;
 use crate::replica::Replica;
 use crate::replica::effect::WriteSeq;
+use crate::replica::ensemble::ServerId;
 use crate::replica::input::Input;
 use crate::state::State;
 use crate::storage::disk::{Disk as _, RealDisk, RealLock};
@@ -39,6 +40,9 @@ use crate::storage::txn_log::LogError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The configuration is a member's of an ensemble.
+    #[error("server {0} is a member of an ensemble, which this version can check but not yet run")]
+    Ensemble(ServerId),
     /// The data directory is not there and must not be made.
     #[error("data directory {0} does not exist, and datadir.autocreate is false")]
     NoDataDir(PathBuf),
@@ -86,6 +90,9 @@ impl Server {
     /// When the data cannot be used, an address cannot be listened on, or the system gives no threads. Nothing was
     /// changed then, short of a torn tail that was cut.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        if let Some(ensemble) = &config.ensemble {
+            return Err(StartError::Ensemble(ensemble.me));
+        }
         let clock = SystemClock::start();
         if !config.data_dir_autocreate && !config.data_dir.join("zabd").is_dir() {
             return Err(StartError::NoDataDir(config.data_dir));
@@ -261,6 +268,7 @@ impl Shared {
             data_dir_bytes,
             data_log_dir: &self.layout.log_dir,
             data_log_bytes,
+            members: None,
         })
     }
 

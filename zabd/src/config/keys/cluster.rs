@@ -1,4 +1,4 @@
-//! Rows on ensembles. This version runs standalone: most are checked and then of no effect.
+//! Rows on ensembles.
 
 use super::{
     FlagRule, INT_MAX, INT_MIN, Key, Kind, ONLY_TRUE, PORT_MAX, TRUE_OR_FALSE, bare, int, lenient,
@@ -9,34 +9,36 @@ pub(super) const CLUSTER: &[Key] = &[
     own("server.*", Kind::Text, "").doc(
         "member: `host:quorumPort:electionPort[:participant|observer][;[clientHost:]clientPort]`, \
          IPv6 addresses in brackets. One participant is a standalone server, with its client \
-         address; more are refused, as ensembles are not supported by this version",
+         address, unless `standaloneEnabled` is false; more are an ensemble, of which the file `myid` in \
+         `dataDir` says which member this server is",
     ),
     own("group*", Kind::Text, "")
         .ensemble()
-        .doc("members of a group of a hierarchical quorum"),
+        .doc("servers of a group, joined by colons. With groups, a quorum is more than half of the weight in more than half of \
+              the groups; each participant is in one"),
     own("weight*", Kind::Text, "")
         .ensemble()
-        .doc("votes of a member in a hierarchical quorum"),
+        .doc("weight of a server in its group; 1 unless written"),
     own("dynamicConfigFile", Kind::Path, "").doc(
         "file with the members; then `server.N`, `group.N` and `weight.N` must not stand in the \
-         main file",
+         main file. Hexadecimal digits behind the last dot of its name are the version of the membership",
     ),
     own("standaloneEnabled", TRUE_OR_FALSE, "true").doc(
-        "true: a single participant runs standalone. false asks for an ensemble of one, which this \
-         version refuses",
+        "true: a single participant runs standalone. false: it is an ensemble of one",
     ),
-    own("reconfigEnabled", TRUE_OR_FALSE, "false").doc(
+    own("reconfigEnabled", TRUE_OR_FALSE, "false").alone(NO_RECONFIG)
+    .doc(
         "allows changing the members at run time; a standalone server refuses it either way, with \
          different errors",
     ),
     own("initLimit", int(INT_MIN, INT_MAX), "0")
         .ensemble()
         .unit("ticks")
-        .doc("time a follower has to connect and synchronise"),
+        .doc("time a follower has to connect and synchronise; a member of an ensemble needs it"),
     own("syncLimit", int(INT_MIN, INT_MAX), "0")
         .ensemble()
         .unit("ticks")
-        .doc("how far a follower may fall behind"),
+        .doc("how far a follower may fall behind; a member of an ensemble needs it"),
     own("connectToLearnerMasterLimit", int(INT_MIN, INT_MAX), "0")
         .ensemble()
         .unit("ticks")
@@ -52,18 +54,18 @@ pub(super) const CLUSTER: &[Key] = &[
     .ensemble()
     .doc("whether this server votes; the list of members decides"),
     own("observerMasterPort", int(INT_MIN, PORT_MAX), "0")
-        .ensemble()
+        .ensemble_later("only the leader serves observers")
         .unit("port")
         .doc("port on which followers serve observers; 0 or less is none"),
     own("syncEnabled", TRUE_OR_FALSE, "true")
-        .ensemble()
+        .ensemble_later("an observer always writes to disk")
         .aliases(&["observer.syncEnabled"])
         .doc("observers write transactions and snapshots to disk"),
     own("quorumListenOnAllIPs", TRUE_OR_FALSE, "false")
         .ensemble()
         .doc("listens for other servers on every address"),
     own("oraclePath", Kind::Path, "")
-        .ensemble()
+        .ensemble_later("an oracle is not asked; of two participants both are needed")
         .doc("file of the oracle of an ensemble of two"),
     own("multiAddress.enabled", TRUE_OR_FALSE, "false")
         .ensemble()
@@ -118,7 +120,7 @@ pub(super) const CLUSTER: &[Key] = &[
         lenient(INT_MIN, INT_MAX),
         "1000",
     )
-    .ensemble()
+    .ensemble_later("the latency of acknowledgements is not sampled")
     .unit("transactions")
     .doc("how often the latency of acknowledgements is sampled"),
     prefixed(
@@ -182,50 +184,54 @@ pub(super) const CLUSTER: &[Key] = &[
         lenient(INT_MIN, INT_MAX),
         "33554432",
     )
-    .ensemble()
+    .ensemble_later("only the leader serves observers")
     .unit("bytes")
     .doc("recent transactions a follower keeps for its observers"),
     prefixed("learner.asyncSending", ONLY_TRUE, "false")
-        .ensemble()
+        .ignored("nothing in zabd waits for a connection to another server")
         .doc("a learner sends on a thread of its own"),
     prefixed("learner.closeSocketAsync", ONLY_TRUE, "false")
-        .ensemble()
+        .ignored("nothing in zabd waits for a connection to another server")
         .doc("a learner closes connections on a thread of its own"),
     prefixed("leader.closeSocketAsync", ONLY_TRUE, "false")
-        .ensemble()
+        .ignored("nothing in zabd waits for a connection to another server")
         .doc("a leader closes connections on a thread of its own"),
     prefixed(
         "forward_learner_requests_to_commit_processor_disabled",
         ONLY_TRUE,
         "false",
     )
-    .ensemble()
+    .ignored("zabd keeps a learner's request in one place only")
     .doc("saves memory on the leader"),
     prefixed(
         "follower.skipLearnerRequestToNextProcessor",
         ONLY_TRUE,
         "false",
     )
-    .ensemble()
+    .ensemble_later("only the leader serves observers")
     .doc("saves memory on followers that serve observers"),
     prefixed("messageTracker.BufferSize", lenient(INT_MIN, INT_MAX), "10")
-        .ensemble()
+        .ensemble_later(NO_TRACKER)
         .unit("packets")
         .doc("packets between servers kept for the trace"),
     prefixed("messageTracker.Enabled", ONLY_TRUE, "false")
-        .ensemble()
+        .ensemble_later(NO_TRACKER)
         .doc("keeps packets between servers for the trace"),
     prefixed("forceSnapshotSync", ONLY_TRUE, "false")
         .ensemble()
         .doc("always synchronises followers with a snapshot"),
     bare("leader.nodelay", Kind::Flag(FlagRule::ExactlyTrue), "true")
-        .ensemble()
+        .ensemble_later(ALWAYS_NODELAY)
         .doc("TCP_NODELAY on the leader's connections to followers"),
     bare(
         "follower.nodelay",
         Kind::Flag(FlagRule::ExactlyTrue),
         "true",
     )
-    .ensemble()
+    .ensemble_later(ALWAYS_NODELAY)
     .doc("TCP_NODELAY on a follower's connection to the leader"),
 ];
+
+const NO_RECONFIG: &str = "the members cannot be changed at run time by this version";
+const NO_TRACKER: &str = "packets between servers are not kept";
+const ALWAYS_NODELAY: &str = "connections between servers never delay what is small";

@@ -99,28 +99,28 @@ pub(super) const SECURITY: &[Key] = &[
         Kind::Text,
         "QuorumLearner",
     )
-    .ensemble()
+    .ensemble_later(NO_QUORUM_AUTH)
     .doc("section of the JAAS file for connecting servers"),
     own(
         "quorum.auth.server.saslLoginContext",
         Kind::Text,
         "QuorumServer",
     )
-    .ensemble()
+    .ensemble_later(NO_QUORUM_AUTH)
     .doc("section of the JAAS file for accepting servers"),
     own(
         "quorum.auth.kerberos.servicePrincipal",
         Kind::Text,
         "zkquorum/localhost",
     )
-    .ensemble()
+    .ensemble_later(NO_QUORUM_AUTH)
     .doc("principal of the servers; `_HOST` stands for the other server's host"),
     own(
         "quorum.cnxn.threads.size",
         int(super::INT_MIN, super::INT_MAX),
         "20",
     )
-    .ensemble()
+    .ensemble_later(NO_QUORUM_AUTH)
     .unit("threads")
     .doc("threads that authenticate connections between servers"),
     own("sslQuorum", TRUE_OR_FALSE, "false")
@@ -130,7 +130,7 @@ pub(super) const SECURITY: &[Key] = &[
         .refused(NO_TLS)
         .doc("ports between servers take TLS and plaintext"),
     own("sslQuorumReloadCertFiles", TRUE_OR_FALSE, "false")
-        .ensemble()
+        .ensemble_later(NO_TLS)
         .doc("reloads the key stores of `sslQuorum` when they change"),
     prefixed("client.portUnification", ONLY_TRUE, "false")
         .refused(NO_TLS)

@@ -105,16 +105,17 @@ pub(super) const SESSIONS: &[Key] = &[
     .unit("tokens")
     .doc("tokens a new local session takes"),
     own("localSessionsEnabled", TRUE_OR_FALSE, "false")
-        .ensemble()
+        .ensemble_later(NO_LOCAL_SESSIONS)
         .doc("sessions that only the server they are connected to knows"),
     own("localSessionsUpgradingEnabled", TRUE_OR_FALSE, "false")
-        .ensemble()
+        .ensemble_later(NO_LOCAL_SESSIONS)
         .doc("makes a local session global when it creates an ephemeral"),
     bare(
         "readonlymode.enabled",
         Kind::Flag(super::FlagRule::ExactlyTrue),
         "false",
     )
+    .alone("without a quorum nobody is served by this version, though `isro` is allowed")
     .doc(
         "allows `isro`; between servers also reads without a quorum. A standalone server always \
          has one",
@@ -168,7 +169,7 @@ pub(super) const REQUESTS: &[Key] = &[
     prefixed("enforceQuota", ONLY_TRUE, "false").doc(
         "refuses writes beyond a hard quota with QuotaExceeded (-125); otherwise they are traced",
     ),
-    prefixed("enableEagerACLCheck", ONLY_TRUE, "false").ensemble().doc(
+    prefixed("enableEagerACLCheck", ONLY_TRUE, "false").ensemble_later("the leader alone checks ACLs of writes").doc(
         "checks the ACL of a write before it is sent to the leader",
     ),
     prefixed("maxResponseCacheSize", lenient(INT_MIN, INT_MAX), "400")
@@ -184,3 +185,5 @@ pub(super) const REQUESTS: &[Key] = &[
         .unit("bytes")
         .doc("first size of encoding buffers"),
 ];
+
+const NO_LOCAL_SESSIONS: &str = "every session is known to all servers";
