@@ -345,6 +345,125 @@ fn clients_of_a_member_connect_where_its_line_says() {
 }
 
 #[test]
+fn numbers_whose_sessions_would_be_alike_are_warned_of() {
+    let scratch = Scratch::of_server("1");
+    let text = format!("server.257=a:1:2\nserver.511=b:1:2\n{THREE}");
+    let (_, findings) = scratch.load_with(&text).unwrap();
+    assert_eq!(
+        findings,
+        "DIR/zoo.cfg:1: warning: server.257: its number and 1 differ by a multiple of 256, so that both could give out the same session id\n"
+    );
+}
+
+/// What `QuorumPeerConfig.parse` of ZooKeeper 3.9.5 makes of a file and `myid`.
+enum Java {
+    Alone,
+    /// With the client port and what `QuorumVerifier.toString` says, without `:participant`.
+    Member(u16, &'static str),
+    Refused,
+}
+
+#[test]
+fn odd_files_are_read_as_zookeeper_reads_them() {
+    use Java::{Alone, Member, Refused};
+    const A: &str = "server.1=127.0.0.1:1:2";
+    const B: &str = "server.2=127.0.0.1:3:4";
+    for (id, lines, java) in [
+        ("1", "", Alone),
+        ("9", A, Alone),
+        (
+            "1",
+            &format!("standaloneEnabled=false\n{A}"),
+            Member(2181, A),
+        ),
+        ("1", "standaloneEnabled=false", Refused),
+        ("1", &format!("{A}:observer"), Refused),
+        ("1", &format!("{A}\n{B}:observer"), Refused),
+        (
+            "2",
+            &format!("standaloneEnabled=false\n{A}\n{B}:observer"),
+            Member(
+                2181,
+                "server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4:observer",
+            ),
+        ),
+        (
+            "+1\r\n2",
+            &format!("{A}\n{B}"),
+            Member(2181, "server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4"),
+        ),
+        ("1 ", &format!("{A}\n{B}"), Refused),
+        ("", &format!("{A}\n{B}"), Refused),
+        ("-1", &format!("{A}\n{B}\nserver.-1=127.0.0.1:5:6"), Refused),
+        (
+            "1",
+            &format!("server.+1=127.0.0.1:1:2\n{B}\nserver=x"),
+            Member(2181, "server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4"),
+        ),
+        (
+            "1",
+            &format!("{A}\n{B}\nversion=7A"),
+            Member(
+                2181,
+                "server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4 version=7a",
+            ),
+        ),
+        ("1", &format!("{A}\n{B}\nversion=x"), Refused),
+        (
+            "1",
+            &format!("{A}\n{B};2185"),
+            Member(
+                2181,
+                "server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4;0.0.0.0:2185",
+            ),
+        ),
+        ("2", &format!("{A}\n{B};2185"), Refused),
+        (
+            "2",
+            &format!("{A}\n{B};127.0.0.1:2181"),
+            Member(
+                2181,
+                "server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4;127.0.0.1:2181",
+            ),
+        ),
+        ("1", &format!("{A}\n{B}\nweight.1=3"), Refused),
+        ("1", &format!("{A}\n{B}\ngroup.1=1"), Refused),
+        ("1", &format!("{A}\n{B}\ngroup.1=1:2\ngroup.2=2"), Refused),
+        ("1", &format!("{A}\n{B}\ngroupx=1:2"), Refused),
+        (
+            "1",
+            &format!("{A}\n{B}\ngroup.1=1:2:\nweight.1=2"),
+            Member(
+                2181,
+                "server.1=127.0.0.1:1:2 server.2=127.0.0.1:3:4 group.1=1:2 weight.1=2 weight.2=1",
+            ),
+        ),
+        ("1", &format!("{A}\n{B}\nelectionAlg=0"), Refused),
+        ("1", &format!("{A}\n{B}\npeerType=voter"), Refused),
+        ("1", &format!("{A}\n{B}\ninitLimit=0"), Refused),
+        ("1", &format!("{A}\n{B}|127.0.0.1:5:6"), Refused),
+        (
+            "1",
+            &format!("{A}\n{B}\nquorum.auth.serverRequireSasl=true"),
+            Refused,
+        ),
+    ] {
+        let text = format!("initLimit=10\nsyncLimit=5\n{lines}");
+        match (Scratch::of_server(id).load_with(&text), java) {
+            (Err(_), Refused) => {}
+            (Ok((config, _)), Alone) => assert!(config.ensemble.is_none(), "{lines}"),
+            (Ok((config, _)), Member(port, told)) => {
+                assert_eq!(config.listeners[0].port, port, "{lines}");
+                let members = config.ensemble.unwrap().members.text();
+                let ours = members.replace('\n', " ").replace(":participant", "");
+                assert_eq!(ours.trim_end_matches(" version=0"), told, "{lines}");
+            }
+            (ours, _) => panic!("{id:?} and {lines}: {ours:?}"),
+        }
+    }
+}
+
+#[test]
 fn groups_and_weights_make_quorums() {
     let text = format!("{THREE}group.1=1:2\ngroup.2=3\nweight.1=2\nweight.3=0\n");
     let members = Scratch::of_server("1").quiet_member(&text).members;

@@ -47,9 +47,10 @@ pub(super) fn read(
 ) -> Membership {
     let dynamic = settings.text("dynamicConfigFile").map(PathBuf::from);
     let lines = member_lines(settings, dynamic.as_deref());
-    let version = dynamic
-        .as_deref()
-        .map_or(0, |path| version(settings, path, file));
+    let version = match &dynamic {
+        Some(path) => version_of_name(settings, path, file),
+        None => written_version(settings),
+    };
     let members = parse_members(settings, &lines).map(|members| members.with_version(version));
     let Some(members) = members else {
         let server_id = data_dir.and_then(|directory| read_my_id(settings, directory).ok()?);
@@ -75,6 +76,9 @@ pub(super) fn read(
     };
     let client = own.and_then(|member| member.client.clone());
     let is_self = server_id.is_some_and(|id| is_member || members.is_voter(ServerId(id)));
+    if is_member {
+        warn_of_like_numbers(settings, &members, &lines);
+    }
     let origin = dynamic.map_or(MembersOrigin::Static, MembersOrigin::Dynamic);
     let ensemble = is_member.then(|| Ensemble {
         members: Arc::new(members),
@@ -138,7 +142,7 @@ fn member_lines(settings: &mut Settings, dynamic: Option<&Path>) -> Vec<Written>
 /// The version that ends the name of the dynamic file, behind its last dot; 0 if none does.
 ///
 /// ZooKeeper: `QuorumPeerConfig.getVersionFromFilename`.
-fn version(settings: &mut Settings, path: &Path, file: Option<&Path>) -> i64 {
+fn version_of_name(settings: &mut Settings, path: &Path, file: Option<&Path>) -> i64 {
     if let Some(file) = file
         && settings.flag("reconfigEnabled")
     {
@@ -163,6 +167,23 @@ fn version(settings: &mut Settings, path: &Path, file: Option<&Path>) -> i64 {
             0
         }
         number => number.unwrap_or(0),
+    }
+}
+
+/// The version written beside the members, in hexadecimal; 0 if none is.
+///
+/// ZooKeeper: `QuorumMaj.<init>`, `QuorumHierarchical.parse`.
+fn written_version(settings: &mut Settings) -> i64 {
+    let Some(text) = settings.text("version") else {
+        return 0;
+    };
+    match i64::from_str_radix(&text, 16) {
+        Ok(number) if number >= 0 => number,
+        _ => {
+            let message = format!("{text:?} was given, where hexadecimal digits are allowed");
+            settings.report(Severity::Error, "version", message);
+            0
+        }
     }
 }
 
@@ -276,6 +297,25 @@ fn is_distributed(settings: &mut Settings, members: &Members, lines: &[Written])
         report(settings, first, Severity::Error, error.to_string());
     }
     is_member
+}
+
+/// A session's id begins with the low byte of the number of the server that made it.
+///
+/// ZooKeeper: `SessionTrackerImpl.initializeNextSessionId`.
+fn warn_of_like_numbers(settings: &mut Settings, members: &Members, lines: &[Written]) {
+    let mut first_with: BTreeMap<i64, ServerId> = BTreeMap::new();
+    for server in members.servers().keys() {
+        let first = *first_with.entry(server.0 & 0xff).or_insert(*server);
+        if first != *server {
+            let line = lines
+                .iter()
+                .find(|line| server_of(&line.name) == Some(server.0));
+            let message = format!(
+                "its number and {first} differ by a multiple of 256, so that both could give out the same session id"
+            );
+            report(settings, line, Severity::Warning, message);
+        }
+    }
 }
 
 /// The number in `myid`, which must be there and be a member's.

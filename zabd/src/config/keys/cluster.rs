@@ -23,6 +23,9 @@ pub(super) const CLUSTER: &[Key] = &[
         "file with the members; then `server.N`, `group.N` and `weight.N` must not stand in the \
          main file. Hexadecimal digits behind the last dot of its name are the version of the membership",
     ),
+    own("version", Kind::Text, "")
+        .ensemble()
+        .doc("version of the membership in hexadecimal, where its lines stand in the main file"),
     own("standaloneEnabled", TRUE_OR_FALSE, "true").doc(
         "true: a single participant runs standalone. false: it is an ensemble of one",
     ),
