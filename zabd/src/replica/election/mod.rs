@@ -20,6 +20,7 @@ mod vote;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jute_codec::Zxid;
+use jute_codec::quorum::notification::NOTIFICATION_VERSION;
 use jute_codec::quorum::{Notification, PeerState};
 
 use super::ensemble::{Configs, Members, ServerId};
@@ -101,6 +102,8 @@ struct Looking {
     received: BTreeMap<ServerId, Ballot>,
     // What voters say who have a leader, of whatever round.
     settled: BTreeMap<ServerId, Ballot>,
+    // Doubles every time that votes are sent without anything new. ZooKeeper keeps it when there is, and puts off the
+    // next time whenever it hears from anybody, so talkative servers keep each other from saying what somebody missed.
     wait_ms: i64,
     notify_at_ms: i64,
     // Set while a quorum is for the proposal.
@@ -141,10 +144,10 @@ impl Election {
             received: BTreeMap::new(),
             settled: BTreeMap::new(),
             wait_ms: self.params.min_interval_ms,
-            notify_at_ms: now_ms.saturating_add(self.params.min_interval_ms),
+            notify_at_ms: i64::MAX,
             finalize_at_ms: None,
         });
-        self.broadcast(configs, out);
+        self.broadcast(now_ms, configs, out);
         self.tally(now_ms, configs);
     }
 
@@ -207,11 +210,11 @@ impl Election {
             .wait_ms
             .saturating_mul(2)
             .min(self.params.max_interval_ms);
-        looking.notify_at_ms = now_ms.saturating_add(looking.wait_ms);
         if delivered {
-            self.broadcast(configs, out);
+            self.broadcast(now_ms, configs, out);
             self.tally(now_ms, configs);
         } else {
+            looking.notify_at_ms = now_ms.saturating_add(looking.wait_ms);
             out.push(ElectionEffect::ConnectAll);
         }
     }
@@ -273,7 +276,6 @@ impl Election {
         let Some(looking) = &mut self.looking else {
             return;
         };
-        looking.notify_at_ms = now_ms.saturating_add(looking.wait_ms);
         let ballot = Ballot::of(notification);
         let is_behind =
             ballot.state == PeerState::Looking && ballot.vote.election_epoch < self.round;
@@ -331,7 +333,8 @@ impl Election {
         looking.received.insert(from, ballot.of_unknown_version());
         if is_new {
             looking.finalize_at_ms = None;
-            self.broadcast(configs, out);
+            looking.wait_ms = self.params.min_interval_ms;
+            self.broadcast(now_ms, configs, out);
         }
         self.tally(now_ms, configs);
     }
@@ -399,10 +402,11 @@ impl Election {
     /// Sends the proposal to all voters, and counts it if this server is one of them.
     ///
     /// ZooKeeper: `FastLeaderElection.sendNotifications`.
-    fn broadcast(&mut self, configs: &Configs, out: &mut Vec<ElectionEffect>) {
+    fn broadcast(&mut self, now_ms: i64, configs: &Configs, out: &mut Vec<ElectionEffect>) {
         let Some(looking) = &mut self.looking else {
             return;
         };
+        looking.notify_at_ms = now_ms.saturating_add(looking.wait_ms);
         let me = self.params.me;
         let vote = looking.proposal.vote(self.round);
         let voters: BTreeSet<ServerId> = configs
@@ -510,6 +514,3 @@ fn notify(to: ServerId, state: PeerState, vote: Vote, members: &Members) -> Elec
         },
     }
 }
-
-/// That of messages with a membership.
-const NOTIFICATION_VERSION: i32 = 2;

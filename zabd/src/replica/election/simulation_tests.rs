@@ -13,8 +13,11 @@ const SEEDS: u64 = 3_000;
 /// How often roles are looked after, in milliseconds.
 const TICK_MS: i64 = 250;
 
-/// After so long without its leader, or its quorum, a server looks for a new one, in milliseconds.
-const PATIENCE_MS: i64 = 1_500;
+/// After so long without its leader a follower looks for a new one, in milliseconds.
+const PATIENCE_MS: i64 = 3_000;
+
+/// The same for a leader without its quorum.
+const LEADER_PATIENCE_MS: i64 = 6_000;
 
 /// More messages than any world needs: two servers that answer each other for ever.
 const MESSAGES_MAX: u64 = 20_000;
@@ -389,11 +392,16 @@ impl World {
         } else {
             self.is_attached(id, leader)
         };
+        let patience_ms = if leader == id {
+            LEADER_PATIENCE_MS
+        } else {
+            PATIENCE_MS
+        };
         let now_ms = self.now_ms;
         let server = self.server(id);
         if is_content {
             server.content_at_ms = now_ms;
-        } else if now_ms - server.content_at_ms > PATIENCE_MS {
+        } else if now_ms - server.content_at_ms > patience_ms {
             self.begin(id);
         }
     }

@@ -229,22 +229,24 @@ fn an_earlier_round_is_told_of_the_later_one() {
 
 #[test]
 fn votes_are_sent_again_ever_more_seldom() {
-    let mut tested = Tested::looking(1, 3);
+    let mut tested = Tested::looking(1, 5);
     let mut now_ms = 200;
     for wait_ms in [
         400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 60_000, 60_000,
     ] {
         assert_eq!(tested.election.deadline(), now_ms);
         tested.wakeup(now_ms, true);
-        assert_eq!(tested.said().len(), 2);
+        assert_eq!(tested.said().len(), 4);
         assert_eq!(tested.election.deadline(), now_ms + wait_ms);
         now_ms += wait_ms;
     }
     tested.wakeup(now_ms, false);
     assert_eq!(tested.said(), ["connect"]);
-    // Who hears something waits anew.
+    // Hearing what is known puts nothing off; with something new it begins with the shortest wait.
     tested.hear(now_ms + 7, 2, IsLooking, vote(1, 0x1_0000_0005, 0, 1));
-    assert_eq!(tested.election.deadline(), now_ms + 60_007);
+    assert_eq!(tested.election.deadline(), now_ms + 60_000);
+    tested.hear(now_ms + 8, 2, IsLooking, vote(2, 0x1_0000_0005, 2, 1));
+    assert_eq!(tested.election.deadline(), now_ms + 208);
     // A new election begins with the shortest wait.
     tested.begin(now_ms + 10, OFFER);
     assert_eq!(tested.election.deadline(), now_ms + 210);
@@ -270,7 +272,7 @@ fn who_may_have_lost_data_neither_votes_nor_is_voted_for() {
         tested.hear(10, from, IsLooking, vote(2, 5, 8, 1));
     }
     assert_eq!(tested.said(), [""; 0]);
-    assert_eq!(tested.election.deadline(), 210);
+    assert_eq!(tested.election.deadline(), 200);
     // It follows those that have a leader.
     tested.hear(20, 1, Following, vote(2, 5, 8, 1));
     tested.hear(20, 2, Leading, vote(2, 5, 8, 1));
@@ -535,7 +537,7 @@ fn a_change_of_the_membership_needs_both_quorums() {
     tested.hear(10, 2, IsLooking, mine);
     assert_eq!(
         tested.election.deadline(),
-        210,
+        200,
         "no quorum of the new one: the next notification"
     );
     tested.hear(20, 4, IsLooking, mine);
@@ -595,4 +597,57 @@ fn absurd_numbers_do_no_harm() {
     tested.begin(i64::MAX, OFFER);
     tested.begin(i64::MIN, OFFER);
     assert!(tested.election.is_looking());
+}
+
+/// What servers of ZooKeeper 3.9.5 said to each other, from the first connection between these two; `direction` is `>`
+/// for the one that connected.
+fn captured(from_to: &str, direction: &str) -> Vec<String> {
+    let capture = include_str!("../../../../jute-codec/tests/golden/quorum.packets");
+    let link = capture.split("\n= ").find(|link| link.starts_with(from_to));
+    link.unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix(direction)?.strip_prefix(" notification "))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn decode(frame: &str) -> Notification {
+    let bytes: Vec<u8> = (8..frame.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&frame[at..at + 2], 16).unwrap())
+        .collect();
+    Notification::decode(&bytes.into()).unwrap()
+}
+
+#[test]
+fn says_what_zookeeper_says_byte_for_byte() {
+    // Three servers of ZooKeeper that start for the first time. This one is in the place of server 1.
+    let from_2 = captured("election 2 1", ">");
+    let from_3 = captured("election 3 1", ">");
+    let first = decode(&from_2[0]);
+    let configs = members(first.members.as_ref().unwrap());
+    let mut tested = Tested::new(params(1), configs);
+    let offer = Candidacy {
+        zxid: Zxid(0),
+        peer_epoch: 0,
+    };
+    tested.begin(0, offer);
+    let configs = tested.configs.clone();
+    for (from, frame) in [(2, &from_2[0]), (3, &from_3[0])] {
+        let (election, out) = (&mut tested.election, &mut tested.out);
+        election.on_notification(10, ServerId(from), &decode(frame), &configs, out);
+    }
+    let said_to_2: Vec<String> = tested
+        .out
+        .iter()
+        .filter_map(|effect| match effect {
+            ElectionEffect::Notify { to, notification } if *to == ServerId(2) => {
+                let mut frame = Vec::new();
+                notification.write_frame(&mut frame);
+                Some(frame.iter().map(|byte| format!("{byte:02x}")).collect())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said_to_2, captured("election 2 1", "<"));
 }

@@ -224,3 +224,29 @@ fn nothing_is_told_that_would_stop_a_java_server_from_voting() {
         Err(MembersError::TooLong(600_000..))
     ));
 }
+
+#[test]
+fn memberships_in_messages_of_zookeeper_are_told_alike() {
+    let captures = [
+        include_str!("../../../../jute-codec/tests/golden/quorum.packets"),
+        include_str!("../../../../jute-codec/tests/golden/reconfig.packets"),
+    ];
+    for capture in captures {
+        let mut seen = 0;
+        for line in capture.lines() {
+            let Some((_, digits)) = line.split_once(" notification ") else {
+                continue;
+            };
+            let bytes: Vec<u8> = (0..digits.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+                .collect();
+            let text = std::str::from_utf8(&bytes[48..]).unwrap();
+            let members: Members = text.parse().unwrap();
+            assert_eq!(&*members.text(), text);
+            assert_eq!(members.check(Standalone::Enabled), Ok(()));
+            seen += 1;
+        }
+        assert!(seen > 10);
+    }
+}
