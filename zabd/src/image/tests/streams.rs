@@ -2,6 +2,8 @@
 
 use jute_codec::data::StatPersisted;
 use jute_codec::quorum::snapshot::{write_acl, write_count, write_end, write_node, write_session};
+use proptest::prelude::Rng as _;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::*;
 use crate::image::Progress;
@@ -201,4 +203,45 @@ fn feeding_tells_when_it_is_complete() {
     assert_eq!(receiver.feed(last).unwrap(), Progress::Complete);
     assert_eq!(receiver.feed(b"more").unwrap(), Progress::Complete);
     assert_eq!(receiver.finish().unwrap().rest, &b"more"[..]);
+}
+
+/// Bytes changed at random: what is taken all the same is a state in order, which can be sent on.
+#[test]
+fn damaged_streams_are_refused_or_are_trees() {
+    let mut leader = Server::with(&history(), 5);
+    leader.fold();
+    let stream = whole(leader.stream(100));
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        TestRng::deterministic_rng(RngAlgorithm::default()),
+    );
+    let (mut taken, mut refused) = (0, 0);
+    for _ in 0..2000 {
+        let rng = runner.rng();
+        let mut bytes = stream.to_vec();
+        for _ in 0..=rng.next_u32() % 3 {
+            let at = rng.next_u32() as usize % bytes.len();
+            match rng.next_u32() % 4 {
+                0 => bytes[at] ^= 1 << (rng.next_u32() % 8),
+                1 => bytes[at] = [0, 1, 0x7f, 0xff][rng.next_u32() as usize % 4],
+                2 => drop(bytes.remove(at)),
+                _ => {
+                    let end = (at + 60).min(bytes.len());
+                    let again = bytes[at..end].to_vec();
+                    bytes.splice(at..at, again);
+                }
+            }
+        }
+        let mut learner = Server::new();
+        let Ok(received) = receive(&mut learner, Zxid(9), pieces(&bytes.into(), 50)) else {
+            refused += 1;
+            continue;
+        };
+        taken += 1;
+        learner.store.adopt_staged().unwrap();
+        let again = whole(learner.stream(64));
+        let next = receive(&mut Server::new(), Zxid(9), [again]).unwrap();
+        assert_eq!(face(&next.state), face(&received.state));
+    }
+    assert!(taken > 300 && refused > 300, "{taken} {refused}");
 }
