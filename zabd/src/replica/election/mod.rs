@@ -10,6 +10,8 @@
 //!
 //! ZooKeeper: `FastLeaderElection`; sections 3 and 4 of `quorum-protocol.md`.
 
+#[cfg(test)]
+mod golden_tests;
 mod outsiders;
 #[cfg(test)]
 mod simulation_tests;
