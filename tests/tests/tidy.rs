@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("net", &["net", "replica", "state"]),
     ("auth", &["auth", "state"]),
     ("admin", &["admin", "net", "state", "replica", "storage"]),
-    ("config", &["config"]),
+    ("config", &["config", "replica"]),
     (
         "runtime",
         &[
