@@ -63,7 +63,6 @@ fn run(args: &RunArgs) -> anyhow::Result<Exit> {
         Err(problem) => {
             let exit = match problem {
                 StartError::NoDataDir(_) | StartError::Recover(_) => Exit::UnableToAccessDatadir,
-                StartError::Ensemble(_) => Exit::InvalidInvocation,
                 _ => Exit::UnexpectedError,
             };
             error!(

@@ -59,6 +59,7 @@ pub fn conn_params() -> Arc<ConnParams> {
     Arc::new(ConnParams {
         field_bytes_max: 1 << 20,
         required_schemes: None,
+        sync_by_replica: false,
     })
 }
 

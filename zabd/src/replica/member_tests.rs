@@ -279,7 +279,7 @@ impl World {
                     self.tell(leader, ZabInput::FromLearner { link, packet });
                 }
             }
-            ZabEffect::ToLearner { link, packet } => self.to_learner(id, link, packet),
+            ZabEffect::ToLearner { link, packet } => self.send(id, link, packet),
             ZabEffect::LookUp { link, zxid } => {
                 let log = &self.servers[&id].log;
                 let before = log.iter().rev().find(|(logged, _)| *logged <= zxid);
@@ -299,8 +299,8 @@ impl World {
                 let log = self.servers[&id].log.clone();
                 for (zxid, txn) in log {
                     if zxid > after && zxid <= through {
-                        self.to_learner(id, link, LeaderPacket::Proposal { zxid, txn });
-                        self.to_learner(id, link, LeaderPacket::Commit { zxid });
+                        self.send(id, link, LeaderPacket::Proposal { zxid, txn });
+                        self.send(id, link, LeaderPacket::Commit { zxid });
                     }
                 }
             }
@@ -330,7 +330,7 @@ impl World {
         }
     }
 
-    fn to_learner(&mut self, id: ServerId, link: LinkId, packet: LeaderPacket) {
+    fn send(&mut self, id: ServerId, link: LinkId, packet: LeaderPacket) {
         if let Some((learner, link)) = self.links.get(&(id, link)).copied() {
             self.tell(learner, ZabInput::FromLeader { link, packet });
         }

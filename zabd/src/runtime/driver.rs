@@ -5,20 +5,24 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use jute_codec::SessionId;
-use jute_codec::proto::ConnectResponse;
+use bytes::Bytes;
+use jute_codec::proto::{ConnectResponse, ReplyHeader};
+use jute_codec::{Jute as _, SessionId, Text, Zxid};
 use metrics::counter;
 use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
 use super::mailbox::{Mailbox, Taken};
+use super::peers::Peers;
 use crate::net::client::Connections;
 use crate::replica::Replica;
 use crate::replica::effect::{Effect, WriteSeq};
 use crate::replica::input::Input;
 use crate::replica::session::SessionTracker;
+use crate::replica::zab::ZabEffect;
 use crate::state::conn::ConnId;
 use crate::state::{Committed, Outputs, State};
+use crate::storage::epochs::{EpochFile, Epochs};
 use crate::storage::log_thread::{self, DurableWrite, LogHandle};
 
 /// How many transactions are applied in one go: readers wait for one batch at the most.
@@ -50,6 +54,23 @@ enum Step {
     Commit(Box<Committed>),
     Connected(ConnId, ConnectResponse),
     Close(ConnId),
+    Synced {
+        conn: ConnId,
+        xid: i32,
+        path: Option<Text>,
+    },
+    /// Lets clients read, or sends all of them away.
+    Serve(bool),
+    /// Puts another state in place: when everything before has been applied, and before anything behind.
+    ReplaceState(ZabEffect),
+}
+
+/// Transactions on their way to the log.
+#[derive(Debug, Default)]
+struct Records {
+    txns: Vec<(Zxid, Bytes)>,
+    /// The number of the newest.
+    last: WriteSeq,
 }
 
 /// What a batch did.
@@ -68,6 +89,10 @@ pub(super) struct Driver {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) connections: Arc<Connections>,
     pub(super) log: LogHandle,
+    /// Where epochs are stored.
+    pub(super) epochs: EpochFile,
+    /// The other servers, of a member of an ensemble.
+    pub(super) peers: Option<Peers>,
     pub(super) figures: Arc<DriverFigures>,
     /// Until then nothing is said of quotas, in monotonic milliseconds.
     pub(super) quota_silence_until_ms: i64,
@@ -94,6 +119,9 @@ impl Driver {
             self.publish_figures();
             self.mailbox.take(&mut taken, self.patience());
             if taken.stopping && taken.inputs.is_empty() {
+                if let Some(peers) = self.peers {
+                    peers.stop();
+                }
                 return;
             }
             for question in taken.questions.drain(..) {
@@ -144,8 +172,7 @@ impl Driver {
 
     /// Sends writes to the log, and queues the rest; the bytes that went to the log.
     fn carry_out(&mut self, effects: &mut Vec<Effect>, steps: &mut VecDeque<Step>) -> u64 {
-        let mut records = Vec::new();
-        let mut last = WriteSeq(0);
+        let mut records = Records::default();
         let mut bytes = 0;
         for effect in effects.drain(..) {
             match effect {
@@ -154,9 +181,18 @@ impl Driver {
                     zxid,
                     payload,
                 } => {
-                    last = write;
                     bytes += payload.len() as u64;
-                    records.push((zxid, payload));
+                    records.last = write;
+                    records.txns.push((zxid, payload));
+                }
+                // In one order with the transactions.
+                Effect::StoreEpochs { write, epochs } => {
+                    self.append(&mut records);
+                    let epochs = Epochs {
+                        accepted: epochs.accepted,
+                        current: epochs.current,
+                    };
+                    self.submit(write, self.epochs.write(epochs));
                 }
                 Effect::Commit(committed) => steps.push_back(Step::Commit(committed)),
                 Effect::Connected { conn, response } => {
@@ -170,20 +206,42 @@ impl Driver {
                         .fetch_add(1, Ordering::Relaxed);
                     info!(%session, "session expired");
                 }
-                other => unreachable!("of members of an ensemble only: {other:?}"),
+                Effect::Synced { conn, xid, path } => {
+                    steps.push_back(Step::Synced { conn, xid, path });
+                }
+                Effect::Serve => steps.push_back(Step::Serve(true)),
+                Effect::StopServing => steps.push_back(Step::Serve(false)),
+                Effect::Peer(
+                    effect @ (ZabEffect::Truncate { .. } | ZabEffect::ReceiveSnapshot { .. }),
+                ) => steps.push_back(Step::ReplaceState(effect)),
+                Effect::Peer(effect) => self.tell_peers(effect),
             }
         }
-        if !records.is_empty() {
+        self.append(&mut records);
+        bytes
+    }
+
+    fn append(&self, records: &mut Records) {
+        let txns = std::mem::take(&mut records.txns);
+        if !txns.is_empty() {
             self.figures
                 .proposed
-                .fetch_add(records.len() as u64, Ordering::Relaxed);
-            let seq = log_thread::WriteSeq(last.0);
-            if let Err(problem) = self.log.submit(seq, DurableWrite::Append(records)) {
-                // Nothing is acknowledged from here on; the log thread has said why.
-                error!(error = %problem, "a write was not taken by the log");
-            }
+                .fetch_add(txns.len() as u64, Ordering::Relaxed);
+            self.submit(records.last, DurableWrite::Append(txns));
         }
-        bytes
+    }
+
+    fn submit(&self, write: WriteSeq, what: DurableWrite) {
+        if let Err(problem) = self.log.submit(log_thread::WriteSeq(write.0), what) {
+            // Nothing is acknowledged from here on; the log thread has said why.
+            error!(error = %problem, "a write was not taken by the log");
+        }
+    }
+
+    fn tell_peers(&self, effect: ZabEffect) {
+        if let Some(peers) = &self.peers {
+            peers.carry_out(effect);
+        }
     }
 
     /// Counts it, and says it, but not more than once a second: a client provokes it.
@@ -204,7 +262,10 @@ impl Driver {
         while !steps.is_empty() {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             let mut commits = 0;
-            for step in steps.drain(..steps.len().min(APPLY_AT_ONCE)) {
+            let mut replace = None;
+            while commits < APPLY_AT_ONCE as u64
+                && let Some(step) = steps.pop_front()
+            {
                 match step {
                     Step::Commit(committed) => {
                         commits += 1;
@@ -217,6 +278,24 @@ impl Driver {
                     }
                     Step::Connected(conn, response) => outputs.connected(conn, &response),
                     Step::Close(conn) => outputs.close(conn),
+                    Step::Synced { conn, xid, path } => {
+                        let header = ReplyHeader {
+                            xid,
+                            zxid: state.last_zxid(),
+                            err: 0,
+                        };
+                        outputs.reply(conn, &header, |out| path.write(out));
+                    }
+                    Step::Serve(serves) => {
+                        state.set_serving(serves);
+                        if !serves {
+                            self.connections.close_all();
+                        }
+                    }
+                    Step::ReplaceState(effect) => {
+                        replace = Some(effect);
+                        break;
+                    }
                 }
             }
             self.connections.deliver(outputs);
@@ -225,6 +304,9 @@ impl Driver {
             outputs.clear();
             self.connections.wake();
             self.figures.committed.fetch_add(commits, Ordering::Relaxed);
+            if let Some(effect) = replace {
+                self.tell_peers(effect);
+            }
         }
         backlog
     }

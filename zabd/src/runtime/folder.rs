@@ -1,8 +1,8 @@
 //! The folder: one thread that brings the snapshot on disk up to date.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,30 +39,50 @@ pub(super) struct FoldFigures {
     pub(super) durable_zxid: AtomicI64,
 }
 
-#[derive(Debug, Default)]
-struct Wish {
+/// Something else to do with the snapshot, between folds. If it puts another one in its place, it says as of when.
+pub(super) type Job<S> = Box<dyn FnOnce(&mut S) -> Option<Zxid> + Send>;
+
+struct Wish<S> {
     due: bool,
+    jobs: VecDeque<Job<S>>,
     stopping: bool,
 }
 
 /// Tells the folder that there is work.
-#[derive(Debug)]
-pub(super) struct FoldSignal {
+pub(super) struct FoldSignal<S> {
     policy: FoldPolicy,
     // Bytes logged since the last fold began.
     logged_bytes: AtomicU64,
-    wish: Mutex<Wish>,
+    wish: Mutex<Wish<S>>,
     change: Condvar,
 }
 
-impl FoldSignal {
+impl<S> FoldSignal<S> {
     pub(super) fn new(policy: FoldPolicy) -> Self {
         Self {
             policy,
             logged_bytes: AtomicU64::new(0),
-            wish: Mutex::default(),
+            wish: Mutex::new(Wish {
+                due: false,
+                jobs: VecDeque::new(),
+                stopping: false,
+            }),
             change: Condvar::new(),
         }
+    }
+
+    /// Has something done between folds. Jobs are done in order; when the folder ends, what is left of them is dropped.
+    pub(super) fn job(&self, job: Job<S>) {
+        self.wish(|wish| wish.jobs.push_back(job));
+    }
+
+    fn take_jobs(&self) -> VecDeque<Job<S>> {
+        std::mem::take(&mut self.lock().jobs)
+    }
+
+    // Nothing panics half-way through a change.
+    fn lock(&self) -> MutexGuard<'_, Wish<S>> {
+        self.wish.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The driver has worked.
@@ -80,15 +100,15 @@ impl FoldSignal {
         self.wish(|wish| wish.stopping = true);
     }
 
-    fn wish(&self, change: impl FnOnce(&mut Wish)) {
-        change(&mut self.wish.lock().unwrap_or_else(PoisonError::into_inner));
+    fn wish(&self, change: impl FnOnce(&mut Wish<S>)) {
+        change(&mut self.lock());
         self.change.notify_one();
     }
 
     /// Waits until a fold is due, or `patience` is over; whether to stop.
-    fn wait(&self, patience: Duration, wake: impl Fn(&Wish) -> bool) -> bool {
-        let wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = |wish: &mut Wish| !wake(wish) && !wish.stopping;
+    fn wait(&self, patience: Duration, wake: impl Fn(&Wish<S>) -> bool) -> bool {
+        let wish = self.lock();
+        let idle = |wish: &mut Wish<S>| !wake(wish) && !wish.stopping;
         let (mut wish, _) = self
             .change
             .wait_timeout_while(wish, patience, idle)
@@ -101,7 +121,7 @@ impl FoldSignal {
 pub(super) struct Folder<S> {
     pub(super) state: Arc<RwLock<State>>,
     pub(super) store: S,
-    pub(super) signal: Arc<FoldSignal>,
+    pub(super) signal: Arc<FoldSignal<S>>,
     pub(super) figures: Arc<FoldFigures>,
     /// The zxid of the newest fold.
     pub(super) folded: Zxid,
@@ -113,15 +133,19 @@ impl<S: SnapshotStore> Folder<S> {
     /// Folds whenever it is due, and once more at the end.
     pub(super) fn run(mut self) {
         loop {
-            let stopping = self.signal.wait(self.signal.policy.age, |wish| wish.due);
-            let last = self
-                .state
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .last_zxid();
-            if last > self.folded {
-                self.fold();
+            let wanted = |wish: &Wish<S>| wish.due || !wish.jobs.is_empty();
+            let stopping = self.signal.wait(self.signal.policy.age, wanted);
+            let jobs = self.signal.take_jobs();
+            if !jobs.is_empty() && !stopping {
+                for job in jobs {
+                    if let Some(zxid) = job(&mut self.store) {
+                        self.folded = zxid;
+                        self.figures.durable_zxid.store(zxid.0, Ordering::Relaxed);
+                    }
+                }
+                continue;
             }
+            self.fold();
             if stopping {
                 return;
             }
@@ -132,10 +156,17 @@ impl<S: SnapshotStore> Folder<S> {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Folds, if there is something new and all that is applied is committed.
     fn fold(&mut self) {
         let begun = Instant::now();
+        let folded = self.folded;
+        let start = self.change(|state| {
+            (state.is_serving() && state.last_zxid() > folded).then(|| state.begin_fold())
+        });
+        let Some(start) = start else {
+            return;
+        };
         self.signal.logged_bytes.store(0, Ordering::Relaxed);
-        let start = self.change(State::begin_fold);
         let zxid = start.zxid;
         let batch = self.gather(start);
         let rows = batch.puts.len();

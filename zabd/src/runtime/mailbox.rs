@@ -1,17 +1,21 @@
 //! What the driver is told, by many, taken by one.
 
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jute_codec::SessionId;
 
 use crate::net::client::ReplicaHandle;
+use crate::net::gate::Gate;
 use crate::replica::input::Input;
 use crate::state::conn::{ConnId, Submission};
 
 /// How long somebody who asks the driver waits for the answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// With more inputs than this nothing more is read from other servers.
+const INPUTS_MAX: usize = 1 << 14;
 
 /// Live sessions by the monotonic time, in milliseconds, at which they expire.
 pub(super) type SessionBuckets = Vec<(i64, Vec<SessionId>)>;
@@ -29,6 +33,8 @@ struct Waiting {
 pub(super) struct Mailbox {
     waiting: Mutex<Waiting>,
     arrival: Condvar,
+    // What other servers send has to wait outside while there is too much in here.
+    gate: Arc<Gate>,
 }
 
 /// What the driver took.
@@ -51,10 +57,19 @@ impl Mailbox {
         let was_empty = waiting.inputs.is_empty();
         waiting.inputs.extend(inputs);
         let wake = was_empty && !waiting.inputs.is_empty();
+        let is_full = waiting.inputs.len() > INPUTS_MAX;
         drop(waiting);
+        if is_full {
+            self.gate.close();
+        }
         if wake {
             self.arrival.notify_one();
         }
+    }
+
+    /// What readers of connections to other servers pass before they read on.
+    pub(super) const fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// No more waiting: the driver ends once the box is empty.
@@ -83,6 +98,8 @@ impl Mailbox {
         std::mem::swap(&mut taken.inputs, &mut waiting.inputs);
         taken.questions.append(&mut waiting.questions);
         taken.stopping = waiting.stopping;
+        drop(waiting);
+        self.gate.open();
     }
 }
 

@@ -5,15 +5,20 @@
 //! | `driver` | steps the replica, applies what is decided, hands events and replies on |
 //! | log (in [`crate::storage`]) | appends and makes durable, one fsync for all that waits |
 //! | `folder` | copies changes of the tree into the snapshot on disk, then lets old log segments go |
+//! | `peer` (in [`crate::net`]) | connections to the other servers of an ensemble; `history` and `transfer` do what is long |
 //! | clients (in [`crate::net`]) | one asynchronous runtime each, reads included |
 
 mod clock;
 mod driver;
 mod folder;
+mod history;
 mod mailbox;
+mod peers;
 mod recover;
 mod server;
 mod settings;
+mod transfer;
 
+pub use peers::PeersError;
 pub use recover::RecoverError;
 pub use server::{STOP_PATIENCE, Server, StartError};

@@ -4,15 +4,19 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use jute_codec::Zxid;
 use thiserror::Error;
 use tracing::info;
 
 use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
+use crate::replica::zab;
 use crate::state::{State, StateParams};
 use crate::storage::disk::RealDisk;
+use crate::storage::epochs::{EpochError, EpochFile, Epochs};
 use crate::storage::recovery::{RecoveryError, Storage, StorageOptions};
-use crate::storage::snapshot::RocksStore;
+use crate::storage::snapshot::{FoldBatch, RocksStore, SnapshotError, SnapshotStore};
+use crate::storage::txn_log::LogError;
 
 /// Data that a server cannot start from.
 #[derive(Debug, Error)]
@@ -41,6 +45,21 @@ pub enum RecoverError {
     /// What they hold makes no state.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
+    /// The epochs that this server has promised by.
+    #[error(transparent)]
+    Epochs(#[from] EpochError),
+}
+
+impl From<SnapshotError> for RecoverError {
+    fn from(problem: SnapshotError) -> Self {
+        Self::Storage(problem.into())
+    }
+}
+
+impl From<LogError> for RecoverError {
+    fn from(problem: LogError) -> Self {
+        Self::Storage(problem.into())
+    }
 }
 
 /// What was recovered.
@@ -58,12 +77,17 @@ pub(super) fn recover(
     options: &StorageOptions,
     params: StateParams,
 ) -> Result<Recovery, RecoverError> {
-    let storage = Storage::open(&RealDisk, options, RocksStore::open)?;
+    let mut storage = Storage::open(&RealDisk, options, RocksStore::open)?;
     if let Some(torn) = &storage.recovered.torn {
         info!(
             file = %torn.file.display(), offset = torn.offset,
             "the last run ended while writing; what was not finished was never acknowledged and is left out"
         );
+    }
+    if storage.snapshot_meta.is_none() {
+        // What others are sent, and what a history is cut back to, begins with a snapshot, if an empty one.
+        storage.snapshot.write(first_fold(params.clone()))?;
+        storage.snapshot.flush()?;
     }
     let sources = Sources {
         layout: &storage.layout,
@@ -80,6 +104,43 @@ pub(super) fn recover(
         storage,
         snapshot_zxid,
         replayed,
+    })
+}
+
+/// The tree of a server that has never seen a transaction.
+fn first_fold(params: StateParams) -> FoldBatch {
+    let mut state = State::new(params);
+    let start = state.begin_fold();
+    let mut batch = FoldBatch {
+        zxid: start.zxid,
+        digest: start.digest,
+        ..FoldBatch::default()
+    };
+    loop {
+        let slice = state.fold_slice(usize::MAX);
+        let rows = slice.rows.into_iter();
+        batch
+            .puts
+            .extend(rows.map(|(path, row)| (Bytes::from(path.into_string()), Bytes::from(row))));
+        if !slice.more {
+            return batch;
+        }
+    }
+}
+
+/// What a member of an ensemble begins with.
+pub(super) fn recovered(
+    storage: &Storage<RealDisk, RocksStore>,
+    epochs: &EpochFile,
+    state: &State,
+    recent: (usize, usize),
+) -> Result<zab::Recovered, RecoverError> {
+    let last = state.last_zxid();
+    let Epochs { accepted, current } = epochs.load(&RealDisk, last)?;
+    Ok(zab::Recovered {
+        epochs: zab::Epochs { accepted, current },
+        last,
+        recent: storage.log.index().tail(recent.0, recent.1)?,
     })
 }
 

@@ -15,8 +15,10 @@ use tracing::{error, info};
 use super::clock::SystemClock;
 use super::driver::{Driver, DriverFigures};
 use super::folder::{FoldFigures, FoldSignal, Folder};
+use super::history::History;
 use super::mailbox::Mailbox;
-use super::recover::{RecoverError, Recovery, recover, refuse_java_data};
+use super::peers::{Peers, PeersError};
+use super::recover::{RecoverError, Recovery, recover, recovered, refuse_java_data};
 use super::settings;
 use crate::admin::{AdminContext, FourLetterWords, Metrics, RuntimeFigures};
 use crate::auth::Providers;
@@ -27,28 +29,31 @@ use crate::net::client::{
 use crate::net::stats::ServerStats;
 use crate::replica::Replica;
 use crate::replica::effect::WriteSeq;
-use crate::replica::ensemble::ServerId;
+use crate::replica::ensemble::Configs;
 use crate::replica::input::Input;
+use crate::replica::zab::ZabInput;
 use crate::state::State;
 use crate::storage::disk::{Disk as _, RealDisk, RealLock};
+use crate::storage::epochs::EpochFile;
 use crate::storage::log_thread::{FsyncStats, LogEvent, LogThread};
 use crate::storage::recovery::{Layout, Storage};
 use crate::storage::retention::purge_up_to;
+use crate::storage::snapshot::RocksStore;
 use crate::storage::txn_log::LogError;
 
 /// A server that does not start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The configuration is a member's of an ensemble.
-    #[error("server {0} is a member of an ensemble, which this version can check but not yet run")]
-    Ensemble(ServerId),
     /// The data directory is not there and must not be made.
     #[error("data directory {0} does not exist, and datadir.autocreate is false")]
     NoDataDir(PathBuf),
     /// The data cannot be used.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// The other servers cannot be talked to.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
     /// Clients cannot be served.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -62,7 +67,7 @@ pub struct Server {
     clients: ServeHandle,
     mailbox: Arc<Mailbox>,
     driver: JoinHandle<()>,
-    fold_signal: Arc<FoldSignal>,
+    fold_signal: Arc<FoldSignal<RocksStore>>,
     folder: JoinHandle<()>,
     log: LogThread,
     // Keeps other processes out of the data for as long as threads may write it.
@@ -90,18 +95,13 @@ impl Server {
     /// When the data cannot be used, an address cannot be listened on, or the system gives no threads. Nothing was
     /// changed then, short of a torn tail that was cut.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        if let Some(ensemble) = &config.ensemble {
-            return Err(StartError::Ensemble(ensemble.me));
-        }
         let clock = SystemClock::start();
         if !config.data_dir_autocreate && !config.data_dir.join("zabd").is_dir() {
             return Err(StartError::NoDataDir(config.data_dir));
         }
         refuse_java_data(&config.data_dir, &config.data_log_dir)?;
-        let recovery = recover(
-            &settings::storage(&config),
-            settings::state(&config, RealDisk.entropy()),
-        )?;
+        let state_params = settings::state(&config, RealDisk.entropy());
+        let recovery = recover(&settings::storage(&config), state_params.clone())?;
         let startup_ms = clock.monotonic().now_ms().cast_unsigned();
         let figures = recovery.state.figures();
         info!(
@@ -109,11 +109,34 @@ impl Server {
             replayed = recovery.replayed, elapsed_ms = startup_ms, "data recovered"
         );
         let Recovery {
-            state,
+            mut state,
             storage,
             snapshot_zxid,
             replayed,
         } = recovery;
+        let epochs = EpochFile::new(&storage.layout.root);
+        let mut effects = Vec::new();
+        let replica = match &config.ensemble {
+            None => Replica::standalone(
+                settings::replica(&config),
+                clock.now(),
+                &state,
+                &mut effects,
+            ),
+            Some(ensemble) => {
+                state.set_serving(false);
+                let zab = settings::zab(ensemble);
+                let recent = (zab.recent_max, zab.recent_bytes_max);
+                Replica::member(
+                    settings::replica(&config),
+                    zab,
+                    Configs::of(Arc::clone(&ensemble.members)),
+                    recovered(&storage, &epochs, &state, recent)?,
+                    clock.now(),
+                    &mut effects,
+                )
+            }
+        };
         let Storage {
             log,
             snapshot: store,
@@ -122,13 +145,6 @@ impl Server {
             ..
         } = storage;
 
-        let mut effects = Vec::new();
-        let replica = Replica::standalone(
-            settings::replica(&config),
-            clock.now(),
-            &state,
-            &mut effects,
-        );
         let shared = Shared {
             connections: Arc::new(Connections::new(settings::net(&config).outbox_bytes_max)),
             config: Arc::new(config),
@@ -140,7 +156,7 @@ impl Server {
             folds: Arc::default(),
             startup: (startup_ms, replayed),
         };
-        let index = log.index();
+        let (index, reader) = (log.index(), log.index());
         let durable = Arc::clone(&shared.mailbox);
         let log = LogThread::spawn(log, settings::log_thread(&shared.config), move |event| {
             on_log_event(event, &durable);
@@ -165,6 +181,24 @@ impl Server {
         };
         let folder = spawn("zabd-folder", move || folder.run())?;
 
+        let peers = match &shared.config.ensemble {
+            None => None,
+            Some(ensemble) => {
+                let field_bytes_max = settings::conn(&shared.config).field_bytes_max;
+                let history = History {
+                    state: Arc::clone(&shared.state),
+                    state_params,
+                    folder: Arc::clone(&fold_signal),
+                    log: log_handle.clone(),
+                    index: reader,
+                    layout: shared.layout.clone(),
+                    mailbox: Arc::clone(&shared.mailbox),
+                    field_bytes_max,
+                    log_share: ensemble.leader.snapshot_size_factor.unwrap_or(-1.0),
+                };
+                Some(Peers::start(ensemble, Arc::new(history), field_bytes_max)?)
+            }
+        };
         let after_batch = Arc::clone(&fold_signal);
         let log_figures = log_handle.figures();
         let driver = Driver {
@@ -174,6 +208,8 @@ impl Server {
             mailbox: Arc::clone(&shared.mailbox),
             connections: Arc::clone(&shared.connections),
             log: log_handle,
+            epochs,
+            peers,
             figures: Arc::clone(&shared.driver),
             quota_silence_until_ms: 0,
             after_batch: Box::new(move |report| after_batch.after_batch(report)),
@@ -300,11 +336,14 @@ impl Shared {
 fn on_log_event(event: LogEvent, mailbox: &Mailbox) {
     match event {
         LogEvent::Durable(seq) => mailbox.put([Input::Durable(WriteSeq(seq.0))]),
-        LogEvent::Trouble(problem) => error!(
-            problem = %chain(&problem),
-            "cannot write the transaction log: writes wait and are not acknowledged, reads go on; \
-             make room on the disk or mend it"
-        ),
+        LogEvent::Trouble(problem) => {
+            error!(
+                problem = %chain(&problem),
+                "cannot write the transaction log: writes wait and are not acknowledged, and a server that stands alone \
+                 answers reads; make room on the disk or mend it"
+            );
+            mailbox.put([Input::Peer(ZabInput::LogTrouble)]);
+        }
         LogEvent::Healed => info!("the transaction log can be written again; nothing was lost"),
         LogEvent::Failed(problem) => {
             error!(
@@ -317,7 +356,7 @@ fn on_log_event(event: LogEvent, mailbox: &Mailbox) {
 }
 
 /// An error with its causes, in one line.
-fn chain(problem: &dyn std::error::Error) -> String {
+pub(super) fn chain(problem: &dyn std::error::Error) -> String {
     let mut text = problem.to_string();
     let mut cause = problem.source();
     while let Some(problem) = cause {
@@ -326,6 +365,11 @@ fn chain(problem: &dyn std::error::Error) -> String {
         cause = problem.source();
     }
     text
+}
+
+/// Ends the process at once, over something that has been said.
+pub(super) fn end_process() -> ! {
+    std::process::abort()
 }
 
 /// A thread that the server cannot do without: if it panics the process ends, so that whoever watches over it starts it
@@ -356,7 +400,7 @@ fn join(name: &str, thread: JoinHandle<()>) {
 }
 
 /// Bytes of the files below a directory; what cannot be looked at counts nothing.
-fn bytes_below(directory: &Path) -> u64 {
+pub(super) fn bytes_below(directory: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return 0;
     };

@@ -7,10 +7,11 @@ use jute_codec::Text;
 
 use super::folder::FoldPolicy;
 use crate::auth::{DigestAlgorithm, DigestParams, ProviderParams};
-use crate::config::{self, Config};
+use crate::config::{self, Config, EnsembleConfig};
 use crate::net::client::{ListenAddr, NetParams};
 use crate::net::throttle::{ThrottleParams, ThrottleWeights};
 use crate::replica::params::ReplicaParams;
+use crate::replica::zab::ZabParams;
 use crate::state::StateParams;
 use crate::state::conn::ConnParams;
 use crate::state::tree::acl::AclRules;
@@ -51,7 +52,11 @@ pub(super) fn state(config: &Config, hash_seed: u64) -> StateParams {
 pub(super) fn replica(config: &Config) -> ReplicaParams {
     let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
     ReplicaParams {
-        server_id: 1,
+        // The low byte goes into session ids, as in Java.
+        server_id: config
+            .ensemble
+            .as_ref()
+            .map_or(1, |ensemble| ensemble.me.0.to_le_bytes()[0]),
         tick_ms: int(config.sessions.tick_ms),
         session_timeout_min_ms: int(config.sessions.timeout_min_ms),
         session_timeout_max_ms: int(config.sessions.timeout_max_ms),
@@ -64,6 +69,19 @@ pub(super) fn replica(config: &Config) -> ReplicaParams {
             .containers
             .max_never_used_ms
             .map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+    }
+}
+
+pub(super) fn zab(ensemble: &EnsembleConfig) -> ZabParams {
+    ZabParams {
+        tick_ms: ensemble.tick_ms.into(),
+        init_limit: ensemble.init_limit.into(),
+        sync_limit: ensemble.sync_limit.into(),
+        recent_max: ensemble.leader.commit_log_count as usize,
+        force_snapshot_sync: ensemble.leader.force_snapshot_sync,
+        notification_min_ms: ensemble.election.notification_min_ms.into(),
+        notification_max_ms: ensemble.election.notification_max_ms.into(),
+        ..ZabParams::new(ensemble.me)
     }
 }
 
@@ -139,6 +157,7 @@ pub(super) fn conn(config: &Config) -> ConnParams {
     ConnParams {
         field_bytes_max: requests.frame_bytes_max as usize + requests.record_extra_bytes as usize,
         required_schemes: config.auth.enforced_schemes.clone(),
+        sync_by_replica: config.ensemble.is_some(),
     }
 }
 

@@ -94,6 +94,8 @@ pub struct State {
     watches: WatchTable,
     // The newest transaction that is wholly applied.
     last_zxid: Zxid,
+    // Whether clients may read; of this server alone.
+    is_serving: bool,
     digests: VecDeque<(Zxid, u64)>,
 }
 
@@ -118,6 +120,7 @@ impl State {
             sessions,
             session_changes: BTreeMap::new(),
             last_zxid,
+            is_serving: true,
             digests: VecDeque::new(),
         }
     }
@@ -190,6 +193,17 @@ impl State {
     #[must_use]
     pub const fn last_zxid(&self) -> Zxid {
         self.last_zxid
+    }
+
+    /// Whether clients may read. A member of an ensemble lets them only while all that is applied is committed.
+    #[must_use]
+    pub const fn is_serving(&self) -> bool {
+        self.is_serving
+    }
+
+    /// Lets clients read, or not.
+    pub const fn set_serving(&mut self, is_serving: bool) {
+        self.is_serving = is_serving;
     }
 
     /// What the state was built with.

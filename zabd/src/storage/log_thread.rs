@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -245,6 +246,27 @@ impl LogHandle {
         Ok(())
     }
 
+    /// Queues a write behind everything queued so far and waits until it is durable, however long the disk takes.
+    ///
+    /// # Errors
+    /// [`SubmitError::Closed`], also if the thread ends before.
+    pub fn write_and_wait(&self, write: DurableWrite) -> Result<(), SubmitError> {
+        let bytes = write.bytes();
+        let (done, is_done) = channel();
+        let mut queue = self.shared.lock();
+        if queue.closed {
+            return Err(SubmitError::Closed);
+        }
+        let seq = queue.newest;
+        queue.push(seq, write, bytes);
+        if let Some(queued) = queue.writes.back_mut() {
+            queued.done = Some(done);
+        }
+        drop(queue);
+        self.shared.changed.notify_all();
+        is_done.recv().map_err(|_| SubmitError::Closed)
+    }
+
     /// Lets the log forget segments that hold nothing after `zxid`, when it finds time.
     pub fn purge(&self, zxid: Zxid) {
         self.shared.lock().purge = Some(zxid);
@@ -328,6 +350,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     writes: VecDeque<Queued>,
+    /// The number of the newest write that was queued.
+    newest: WriteSeq,
     /// Of queued writes and of those taken that are not durable yet.
     bytes: usize,
     purge: Option<Zxid>,
@@ -340,6 +364,8 @@ struct Queued {
     seq: WriteSeq,
     write: DurableWrite,
     bytes: usize,
+    /// Who waits for it.
+    done: Option<Sender<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -418,7 +444,13 @@ impl Shared {
 impl Queue {
     fn push(&mut self, seq: WriteSeq, write: DurableWrite, bytes: usize) {
         self.bytes += bytes;
-        self.writes.push_back(Queued { seq, write, bytes });
+        self.newest = self.newest.max(seq);
+        self.writes.push_back(Queued {
+            seq,
+            write,
+            bytes,
+            done: None,
+        });
     }
 }
 
@@ -506,6 +538,10 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
             (self.on_event)(LogEvent::Healed);
         }
         (self.on_event)(LogEvent::Durable(last));
+        for done in group.writes.into_iter().filter_map(|queued| queued.done) {
+            // Who waited may have gone.
+            done.send(()).ok();
+        }
         if self.log.wants_spare() {
             self.shared.wish_for_spare();
         }
@@ -626,7 +662,7 @@ mod tests {
 
     fn spawn<D: Disk>(disk: &D, dir: &Path) -> (LogThread, mpsc::Receiver<LogEvent>) {
         let (log, _) = TxnLog::open(disk.clone(), dir, OPTIONS).unwrap();
-        let (events, received) = mpsc::channel();
+        let (events, received) = channel();
         let thread = LogThread::spawn(log, FAST, move |event| drop(events.send(event))).unwrap();
         (thread, received)
     }

@@ -69,6 +69,7 @@ impl Server {
         let conn_params = ConnParams {
             field_bytes_max: if is_set(6) { 16 } else { 1 << 20 },
             required_schemes: (settings >> 8 == 7).then(|| vec!["digest".to_owned()]),
+            sync_by_replica: false,
         };
         let auth = Providers::new(ProviderParams {
             digest: (!is_set(2)).then(|| DigestParams {

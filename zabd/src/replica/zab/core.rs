@@ -29,7 +29,7 @@ pub(super) struct Core {
     pub(super) touched: BTreeMap<SessionId, i32>,
 }
 
-/// Connections that this server makes are numbered from here, those that it accepts from zero.
+/// Connections that this server makes are numbered from here on.
 const OWN_LINKS: u64 = 1 << 63;
 
 /// What is being done to the history.
@@ -99,7 +99,7 @@ impl Core {
         self.history.know(zxid, txn, write, self.durable);
     }
 
-    /// A number for a connection that this server makes.
+    /// A number for a connection that this server makes. Those that it accepts are numbered from 0 on.
     pub(super) fn next_link(&mut self) -> LinkId {
         self.links_made += 1;
         LinkId(OWN_LINKS | self.links_made)

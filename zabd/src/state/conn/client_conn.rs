@@ -25,6 +25,8 @@ pub struct ConnParams {
     pub field_bytes_max: usize,
     /// With enforced authentication: the schemes of which a connection must hold an identity.
     pub required_schemes: Option<Vec<String>>,
+    /// Whether syncs go to the replica: in an ensemble, where others may be ahead.
+    pub sync_by_replica: bool,
 }
 
 /// Why a connection ends.
@@ -42,6 +44,9 @@ pub enum CloseReason {
         /// Ours.
         server: Zxid,
     },
+    /// The server has no leader, or no quorum follows it.
+    #[error("this server serves no clients at the moment")]
+    NotServing,
     /// Authentication failed in a way that the client is not told.
     #[error("authentication dropped the connection")]
     AuthDropped,
@@ -242,6 +247,13 @@ impl ClientConn {
                     self.phase = Phase::Ending;
                 }
             }
+            Parsed::Read(request @ Request::Sync(_)) if self.params.sync_by_replica => {
+                self.queue.push_back(Pending::Write {
+                    xid: header.xid,
+                    body: WriteBody::Request(request),
+                    ids: Arc::clone(&self.ids),
+                });
+            }
             Parsed::Read(request) => {
                 self.queue.push_back(Pending::Read {
                     xid: header.xid,
@@ -377,6 +389,9 @@ impl ClientConn {
         out: &mut Vec<u8>,
         submissions: &mut Vec<Submission>,
     ) -> Advance {
+        if !state.is_serving() {
+            return Advance::Close(CloseReason::NotServing);
+        }
         if self.ids_changed {
             self.ids_changed = false;
             state.watches().set_ids(self.id, &self.ids);

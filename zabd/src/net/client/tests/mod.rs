@@ -259,6 +259,7 @@ impl Server {
             conn_params: Arc::new(ConnParams {
                 field_bytes_max: params.frame_bytes_max,
                 required_schemes: None,
+                sync_by_replica: false,
             }),
             params: Arc::new(params),
             stats: Arc::clone(&stats),

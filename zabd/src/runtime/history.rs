@@ -1,0 +1,232 @@
+//! The history of a member of an ensemble as a whole: cut, replaced, sent and received.
+//!
+//! All of that needs the snapshot, which belongs to the folder's thread, so it is done there, between folds. The state
+//! changes hands under its lock; nobody is served meanwhile.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jute_codec::Zxid;
+use thiserror::Error;
+use tracing::{error, info};
+
+use super::folder::FoldSignal;
+use super::mailbox::Mailbox;
+use super::server::{chain, end_process};
+use crate::image::rebuild::{Rebuilt, Sources};
+use crate::image::{ReceiveError, SnapshotReceiver, SnapshotStream};
+use crate::replica::input::Input;
+use crate::replica::zab::{LinkId, LogPlace, ZabInput};
+use crate::state::{State, StateParams};
+use crate::storage::disk::RealDisk;
+use crate::storage::install::{InstallError, Installation};
+use crate::storage::log_thread::{DurableWrite, LogHandle, SubmitError};
+use crate::storage::recovery::Layout;
+use crate::storage::snapshot::{RocksStore, SnapshotStore};
+use crate::storage::txn_log::{self, LogError, LogHold, LogIndex};
+
+/// Log, snapshot and state together.
+pub(super) struct History {
+    pub(super) state: Arc<RwLock<State>>,
+    pub(super) state_params: StateParams,
+    pub(super) folder: Arc<FoldSignal<RocksStore>>,
+    pub(super) log: LogHandle,
+    pub(super) index: LogIndex<RealDisk>,
+    pub(super) layout: Layout,
+    pub(super) mailbox: Arc<Mailbox>,
+    /// The longest string or buffer that is taken from other servers, in bytes.
+    pub(super) field_bytes_max: usize,
+    /// How much of the log a learner is sent rather than a snapshot, as a part of the snapshot's size; negative for
+    /// never. ZooKeeper: `zookeeper.snapshotSizeFactor`.
+    pub(super) log_share: f64,
+}
+
+/// The folder has ended, or the log has: the server stops.
+#[derive(Debug, Error)]
+#[error("the server is stopping")]
+pub(super) struct Stopping;
+
+impl From<Stopping> for io::Error {
+    fn from(stopping: Stopping) -> Self {
+        Self::other(stopping)
+    }
+}
+
+impl History {
+    /// Says what happened to the replica.
+    pub(super) fn tell(&self, input: ZabInput) {
+        self.mailbox.put([Input::Peer(input)]);
+    }
+
+    /// Does something with the snapshot, and waits for it.
+    fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut RocksStore, &Sender<T>) -> Option<Zxid> + Send + 'static,
+    ) -> Result<T, Stopping> {
+        let (answer, answered) = channel();
+        self.folder.job(Box::new(move |store| work(store, &answer)));
+        answered.recv().map_err(|_| Stopping)
+    }
+
+    fn replace_state(&self, mut state: State) {
+        state.set_serving(false);
+        let former = std::mem::replace(
+            &mut *self.state.write().unwrap_or_else(PoisonError::into_inner),
+            state,
+        );
+        // A large tree takes its time, and nobody has to wait for it.
+        drop(former);
+    }
+
+    /// Forgets everything after `zxid`.
+    pub(super) fn truncate(self: &Arc<Self>, zxid: Zxid) {
+        let this = Arc::clone(self);
+        self.folder.job(Box::new(move |store| {
+            let sources = Sources {
+                layout: &this.layout,
+                snapshot: store,
+                log: this.index.clone(),
+            };
+            let cut = |zxid| this.write(DurableWrite::TruncateAfter(zxid));
+            match sources.truncate(zxid, this.state_params.clone(), cut) {
+                Ok(Rebuilt { state, .. }) => {
+                    this.replace_state(state);
+                    info!(%zxid, "transactions that the leader does not have are forgotten");
+                    this.tell(ZabInput::Installed { zxid });
+                }
+                Err(problem) => {
+                    error!(
+                        %zxid, problem = %chain(&problem),
+                        "the leader wants everything after a transaction forgotten, and that cannot be done. If this server's \
+                         copy is not needed any more, move its zabd directories away and let it synchronise"
+                    );
+                    end_process();
+                }
+            }
+            None
+        }));
+    }
+
+    fn write(&self, write: DurableWrite) -> Result<(), LogError> {
+        self.log
+            .write_and_wait(write)
+            .map_err(|problem: SubmitError| LogError::Refused(problem.to_string()))
+    }
+
+    /// Begins to take a snapshot.
+    pub(super) fn begin_to_receive(
+        &self,
+        zxid: Zxid,
+    ) -> Result<Result<SnapshotReceiver, ReceiveError>, Stopping> {
+        let (params, limit) = (self.state_params.clone(), self.field_bytes_max);
+        self.with_store(move |store, answer| {
+            answer
+                .send(SnapshotReceiver::begin(store, zxid, params, limit))
+                .ok();
+            None
+        })
+    }
+
+    /// Puts what was received in the place of everything, and says so.
+    pub(super) fn install(
+        self: &Arc<Self>,
+        zxid: Zxid,
+        state: State,
+    ) -> Result<Result<(), InstallError>, Stopping> {
+        let this = Arc::clone(self);
+        self.with_store(move |store, answer| {
+            let installation = match Installation::begin(&RealDisk, &this.layout, zxid) {
+                Ok(installation) => installation,
+                Err(problem) => {
+                    if let Err(problem) = Installation::take_back(&RealDisk, &this.layout) {
+                        error!(problem = %chain(&problem), "a snapshot can neither be put in place nor given up");
+                        end_process();
+                    }
+                    answer.send(Err(problem)).ok();
+                    return None;
+                }
+            };
+            let restart = |zxid| this.write(DurableWrite::RestartAt(zxid));
+            if let Err(problem) = installation.finish(&RealDisk, store, restart) {
+                error!(
+                    problem = %chain(&problem),
+                    "a snapshot from the leader cannot be put in place; the next start goes on with that"
+                );
+                end_process();
+            }
+            this.replace_state(state);
+            info!(%zxid, "the leader's snapshot is in place");
+            this.tell(ZabInput::Installed { zxid });
+            answer.send(Ok(())).ok();
+            Some(zxid)
+        })
+    }
+
+    /// What was staged is not wanted any more.
+    pub(super) fn discard(&self) {
+        self.folder.job(Box::new(|store| {
+            if let Err(problem) = store.discard_staged() {
+                error!(problem = %chain(&problem), "what is left of a snapshot that broke off cannot be removed");
+            }
+            None
+        }));
+    }
+
+    /// The snapshot as it is now, to be sent, and the log behind it, which stays for as long as the hold lives.
+    pub(super) fn stream(
+        &self,
+        slice_bytes: usize,
+    ) -> Result<io::Result<(SnapshotStream, LogHold)>, Stopping> {
+        let index = self.index.clone();
+        self.with_store(move |store, answer| {
+            let opened = SnapshotStream::open(store, &index, slice_bytes)
+                .map_err(io::Error::other)
+                .and_then(|opened| {
+                    opened.ok_or_else(|| io::Error::other("there is no snapshot yet"))
+                });
+            answer.send(opened).ok();
+            None
+        })
+    }
+
+    /// Where a learner's newest transaction is in the log.
+    pub(super) fn look_up(&self, link: LinkId, zxid: Zxid) {
+        let found = if self.log_share < 0.0 {
+            LogPlace::Unusable
+        } else {
+            match self
+                .index
+                .look_up(zxid, Some(self.log_bytes_worth_sending()))
+            {
+                txn_log::LogPlace::Exactly => LogPlace::Exactly,
+                txn_log::LogPlace::After(before) => LogPlace::After(before),
+                txn_log::LogPlace::Unusable(why) => {
+                    info!(link = link.0, %zxid, why = %chain(&why), "a learner is not brought up to date from the log");
+                    LogPlace::Unusable
+                }
+            }
+        };
+        self.tell(ZabInput::LookedUp { link, found });
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a float's cast saturates, and to the byte it does not matter"
+    )]
+    fn log_bytes_worth_sending(&self) -> u64 {
+        let snapshot = super::server::bytes_below(&self.layout.snapshot_dir);
+        ((snapshot as f64 * self.log_share) as u64).max(LOG_BYTES_MIN)
+    }
+
+    /// Where the snapshot is, for messages.
+    pub(super) fn snapshot_dir(&self) -> &PathBuf {
+        &self.layout.snapshot_dir
+    }
+}
+
+/// So much of the log is sent however small the snapshot is.
+const LOG_BYTES_MIN: u64 = 16 << 20;

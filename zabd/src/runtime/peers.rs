@@ -1,0 +1,199 @@
+//! What a member of an ensemble wants of the other servers, carried out.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use super::history::History;
+use super::server::end_process;
+use super::transfer::{LogSource, SnapshotSink, SnapshotSource, refused};
+use crate::config::EnsembleConfig;
+use crate::net::election::{ElectionNet, ElectionParams};
+use crate::net::peer::{PeerNet, PeerParams};
+use crate::replica::ensemble::{HostPort, Members, ServerId};
+use crate::replica::zab::{Role, ZabEffect, ZabInput};
+
+/// Why a server cannot talk to the others.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PeersError {
+    /// No threads.
+    #[error("start the threads for connections to other servers")]
+    Runtime(#[source] io::Error),
+    /// No election port.
+    #[error("open the election port")]
+    Election(#[source] io::Error),
+}
+
+/// The connections to the other servers.
+pub(super) struct Peers {
+    history: Arc<History>,
+    election: ElectionNet,
+    quorum: PeerNet,
+    /// Where the quorum ports are.
+    quorum_addresses: BTreeMap<ServerId, Vec<HostPort>>,
+    handle: Handle,
+    // Ends the thread that everything above runs on.
+    _ending: oneshot::Sender<()>,
+}
+
+impl Peers {
+    pub(super) fn start(
+        config: &EnsembleConfig,
+        history: Arc<History>,
+        data_bytes_max: usize,
+    ) -> Result<Self, PeersError> {
+        let (handle, ending) = start_runtime().map_err(PeersError::Runtime)?;
+        let (quorum_addresses, election_addresses) = addresses(&config.members);
+        let own = |of: &BTreeMap<ServerId, Vec<HostPort>>| of.get(&config.me).cloned();
+        let gate = Arc::clone(history.mailbox.gate());
+
+        let mut params =
+            ElectionParams::new(config.me, own(&election_addresses).unwrap_or_default());
+        params.listen_everywhere = config.listen_on_all_ips;
+        params.multi_address = config.multi_address.enabled;
+        params.bind_attempts = config.election.bind_tries.unwrap_or(0);
+        if let Some(ms) = config.election.connect_timeout_ms {
+            params.connect_timeout = Duration::from_millis(ms.into());
+        }
+        params.handshake_timeout = Duration::from_millis(config.election.read_timeout_ms);
+        params.keep_alive = config.election.tcp_keep_alive;
+        let heard = Arc::clone(&history);
+        let election = ElectionNet::start(
+            params,
+            &handle,
+            Arc::clone(&gate),
+            Arc::new(move |from, notification| {
+                heard.tell(ZabInput::Notified { from, notification });
+            }),
+        )
+        .map_err(PeersError::Election)?;
+        election.set_members(election_addresses.clone(), election_addresses);
+
+        let ticks =
+            |ticks: u32| Duration::from_millis(u64::from(config.tick_ms) * u64::from(ticks));
+        let mut params = PeerParams::new(own(&quorum_addresses).unwrap_or_default());
+        params.listen_everywhere = config.listen_on_all_ips;
+        params.keep_alive = config.election.tcp_keep_alive;
+        params.initial_timeout = ticks(config.init_limit);
+        params.connect_budget = ticks(config.connect_limit);
+        params.connect_rest = Duration::from_millis(config.connect_retry_delay_ms.into());
+        params.data_bytes_max = data_bytes_max;
+        let heard = Arc::clone(&history);
+        let quorum = PeerNet::new(
+            params,
+            &handle,
+            gate,
+            Arc::new(move |input| heard.tell(input)),
+        );
+        Ok(Self {
+            history,
+            election,
+            quorum,
+            quorum_addresses,
+            handle,
+            _ending: ending,
+        })
+    }
+
+    pub(super) fn carry_out(&self, effect: ZabEffect) {
+        match effect {
+            ZabEffect::Notify { to, notification } => self.election.send(to, &notification),
+            ZabEffect::ConnectElection => self.election.connect_all(),
+            ZabEffect::Connect { link, leader } => {
+                let leader = self.quorum_addresses.get(&leader).cloned();
+                self.quorum.connect(link, leader.unwrap_or_default());
+            }
+            ZabEffect::Listen(on) => self.quorum.listen(on),
+            ZabEffect::CloseLink { link } => self.quorum.close(link),
+            ZabEffect::ToLearner { link, packet } => self.quorum.send_to_learner(link, packet),
+            ZabEffect::ToLeader { link, packet } => self.quorum.send_to_leader(link, packet),
+            ZabEffect::LookUp { link, zxid } => {
+                let history = Arc::clone(&self.history);
+                self.handle
+                    .spawn_blocking(move || history.look_up(link, zxid));
+            }
+            ZabEffect::SendLog {
+                link,
+                after,
+                through,
+            } => match LogSource::new(&self.history, link, after, through) {
+                Ok(source) => self.quorum.send_bulk(link, Box::new(source)),
+                Err(problem) => {
+                    refused(link, &problem);
+                    self.quorum.close(link);
+                    self.history.tell(ZabInput::LinkDown { link });
+                }
+            },
+            ZabEffect::SendSnapshot { link, through } => {
+                let source = SnapshotSource::new(&self.history, link, through);
+                self.quorum.send_bulk(link, Box::new(source));
+            }
+            ZabEffect::Truncate { zxid } => self.history.truncate(zxid),
+            ZabEffect::ReceiveSnapshot { link, zxid } => {
+                let sink = SnapshotSink::new(&self.history, link, zxid);
+                self.quorum.receive_snapshot(link, Box::new(sink));
+            }
+            ZabEffect::RoleChanged { role, leader, why } => {
+                let leader = leader.map(|leader| leader.0);
+                match role {
+                    Role::Looking => info!(why, "looking for a leader"),
+                    Role::Leading => info!(why, "leading"),
+                    Role::Following => info!(leader, why, "following"),
+                    Role::Observing => info!(leader, why, "observing"),
+                }
+            }
+            ZabEffect::Fatal { why } => {
+                error!("{why}");
+                end_process();
+            }
+            other => unreachable!("the replica keeps this to itself: {other:?}"),
+        }
+    }
+
+    pub(super) fn stop(self) {
+        self.election.stop();
+        self.quorum.stop();
+    }
+}
+
+/// One thread for all connections; it ends when the answer is dropped.
+fn start_runtime() -> io::Result<(Handle, oneshot::Sender<()>)> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let (ending, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name("peers".to_owned())
+        .spawn(move || {
+            // That the sender is dropped is the end.
+            drop(runtime.block_on(ended));
+            runtime.shutdown_background();
+        })?;
+    Ok((handle, ending))
+}
+
+type Addresses = BTreeMap<ServerId, Vec<HostPort>>;
+
+/// Quorum ports and election ports of all members.
+fn addresses(members: &Members) -> (Addresses, Addresses) {
+    let (mut quorum, mut election) = (Addresses::new(), Addresses::new());
+    for (server, member) in members.servers() {
+        let at = |port: fn(&crate::replica::ensemble::MemberAddress) -> u16| {
+            let hosts = member.addresses.iter().map(|address| HostPort {
+                host: address.host.clone(),
+                port: port(address),
+            });
+            hosts.collect()
+        };
+        quorum.insert(*server, at(|address| address.quorum_port));
+        election.insert(*server, at(|address| address.election_port));
+    }
+    (quorum, election)
+}
