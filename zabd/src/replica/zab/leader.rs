@@ -146,9 +146,9 @@ impl Leader {
         link: LinkId,
         packet: LearnerPacket,
         out: &mut Vec<ZabEffect>,
-    ) {
+    ) -> Result<(), Left> {
         let Some(peer) = self.peers.get_mut(link) else {
-            return;
+            return Ok(());
         };
         let stage = peer.stage;
         match (packet, stage) {
@@ -159,7 +159,7 @@ impl Leader {
                 },
                 Stage::Unknown,
             ) => {
-                self.on_info(core, link, accepted_epoch.epoch(), info, false, out);
+                self.on_info(core, link, accepted_epoch.epoch(), info, false, out)?;
             }
             (
                 LearnerPacket::ObserverInfo {
@@ -168,7 +168,7 @@ impl Leader {
                 },
                 Stage::Unknown,
             ) => {
-                self.on_info(core, link, accepted_epoch.epoch(), info, true, out);
+                self.on_info(core, link, accepted_epoch.epoch(), info, true, out)?;
             }
             (
                 LearnerPacket::AckEpoch {
@@ -220,9 +220,13 @@ impl Leader {
                 ids: ids.unwrap_or_default(),
             }),
             // The dialogue is what tells the stages apart: out of turn nothing has a meaning.
-            _ => return self.close(link, out),
+            _ => {
+                self.close(link, out);
+                return Ok(());
+            }
         }
         self.on_heard(now_ms, core, link);
+        Ok(())
     }
 
     fn close(&mut self, link: LinkId, out: &mut Vec<ZabEffect>) {
@@ -243,14 +247,17 @@ impl Leader {
         info: Option<LearnerInfo>,
         observer: bool,
         out: &mut Vec<ZabEffect>,
-    ) {
+    ) -> Result<(), Left> {
         let server = match info {
             Some(info)
                 if info.protocol_version < PROTOCOL_VERSION
                     || info.config_version > core.configs.committed.version()
-                    || info.server == core.params.me.0 =>
+                    || info.server == core.params.me.0
+                    // No epoch comes after it: nothing that this ensemble can have promised.
+                    || accepted_epoch >= EPOCH_MAX =>
             {
-                return self.close(link, out);
+                self.close(link, out);
+                return Ok(());
             }
             Some(info) if info.server != UNNAMED => ServerId(info.server),
             _ => {
@@ -273,9 +280,16 @@ impl Leader {
                 present.insert(server);
             }
             self.choose_epoch(core, out);
+        } else if accepted_epoch > core.epochs.accepted
+            && core.configs.committed.servers().contains_key(&server)
+        {
+            // It has agreed to the epoch of a leader that came to nothing, and must follow no earlier one: without a
+            // later epoch it would stay out for as long as this one lasts. (Java leaves it out.)
+            return Err(Left("a server has agreed to a later epoch already"));
         } else if !matches!(self.phase, Phase::Choosing(_)) {
             self.inform(core, link, out);
         }
+        Ok(())
     }
 
     /// Fixes the epoch once a quorum of the membership in force is there; it goes to disk before anybody hears of it.
@@ -288,7 +302,7 @@ impl Leader {
         }
         let seen = self.peers.iter().map(|(_, peer)| peer.accepted_epoch);
         let accepted = seen.fold(core.epochs.accepted, i64::max);
-        if accepted >= i64::from(i32::MAX) {
+        if accepted >= EPOCH_MAX {
             out.push(ZabEffect::Fatal {
                 why: format!(
                     "epoch {accepted} is the last there can be: a server of this ensemble promises by an epoch that no \
@@ -701,6 +715,8 @@ impl Peer {
 
 /// The last counter that an epoch uses; the one after it overflows into the next epoch.
 const COUNTER_MAX: i64 = 0xffff_fffe;
+/// The last epoch: ACKEPOCH has 32 bits for it.
+const EPOCH_MAX: i64 = i32::MAX as i64;
 /// In ACKEPOCH: the learner had agreed to the epoch before.
 const ACCEPTED_BEFORE: i32 = -1;
 /// The id of observers that have none.

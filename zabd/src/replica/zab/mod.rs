@@ -515,7 +515,7 @@ impl Zab {
                 learner.on_heard(now_ms, core, link)
             }
             (ZabInput::FromLearner { link, packet }, State::Leading(leader)) => {
-                leader.on_packet(now_ms, core, link, packet, out);
+                leader.on_packet(now_ms, core, link, packet, out)?;
             }
             (ZabInput::FromLeader { link, packet }, State::Learning(learner)) => {
                 learner.on_packet(now_ms, core, link, packet, out)?;
