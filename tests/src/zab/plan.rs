@@ -1,0 +1,222 @@
+//! What a run is made of; everything in it follows from the seed.
+
+use crate::sim::rng::Rng;
+
+/// A way to break a server or its world on purpose, to see the checkers fire. The fault is in the simulator, between
+/// the core and its world, never in the code under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// Writes are reported durable when they are handed to the disk.
+    DurableBeforeSync,
+    /// Epoch files reach the disk before what was written ahead of them.
+    EpochBeforeHistory,
+    /// A learner acknowledges proposals when they come.
+    AckBeforeLog,
+    /// A learner acknowledges NEWLEADER when it comes.
+    NewLeaderAckAtOnce,
+    /// Acknowledgements of a learner come in the wrong order.
+    AcksSwapped,
+    /// The leader's COMMITs leave in the wrong order.
+    CommitsSwapped,
+    /// A PROPOSAL is left out of what the leader sends.
+    ProposalLeftOut,
+    /// PROPOSALs lose their bytes on the way out.
+    ProposalGarbled,
+    /// Packets from a leader overtake each other on the way.
+    WireSwaps,
+    /// UPTODATE is sent in place of NEWLEADER, and the other way round.
+    StagesSwapped,
+    /// INFORM goes to followers in place of COMMIT.
+    InformForAll,
+    /// The leader tells learners to cut more than they need to.
+    TruncTooFar,
+    /// A learner leaves a TRUNC undone, and says that it is done.
+    TruncIgnored,
+    /// What is committed is applied in the wrong order.
+    AppliedSwapped,
+    /// What is committed is applied when the epoch is over.
+    AppliedLate,
+    /// What is committed is not applied now and then.
+    CommitLost,
+    /// Something else is applied than was proposed.
+    AppliedGarbled,
+    /// Disks lose the end of the log in a crash.
+    LogTailLost,
+    /// Disks lose the epochs in a crash.
+    EpochsLost,
+    /// A server that has promised an epoch promises it a second time.
+    DoubleVote,
+    /// Every server takes itself for a quorum.
+    EveryoneAQuorum,
+    /// The log is written with a gap.
+    LogGap,
+    /// A server's vote names an older transaction than it has.
+    VoteTooOld,
+    /// SNAP names a younger transaction than the leader has.
+    SnapshotAhead,
+    /// A snapshot is installed before what stands behind it has come.
+    SnapshotAlone,
+    /// Nothing goes over the election port any more.
+    ElectionDeaf,
+}
+
+impl Planted {
+    /// All of them.
+    pub const ALL: [Self; 26] = [
+        Self::DurableBeforeSync,
+        Self::EpochBeforeHistory,
+        Self::AckBeforeLog,
+        Self::NewLeaderAckAtOnce,
+        Self::AcksSwapped,
+        Self::CommitsSwapped,
+        Self::ProposalLeftOut,
+        Self::ProposalGarbled,
+        Self::WireSwaps,
+        Self::StagesSwapped,
+        Self::InformForAll,
+        Self::TruncTooFar,
+        Self::TruncIgnored,
+        Self::AppliedSwapped,
+        Self::AppliedLate,
+        Self::CommitLost,
+        Self::AppliedGarbled,
+        Self::LogTailLost,
+        Self::EpochsLost,
+        Self::DoubleVote,
+        Self::EveryoneAQuorum,
+        Self::LogGap,
+        Self::VoteTooOld,
+        Self::SnapshotAhead,
+        Self::SnapshotAlone,
+        Self::ElectionDeaf,
+    ];
+}
+
+/// What may go wrong in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Faults {
+    /// How many things go wrong.
+    pub count: u64,
+    /// Servers may crash.
+    pub crashes: bool,
+    /// Servers may stand still for a while.
+    pub pauses: bool,
+    /// The network may be cut.
+    pub cuts: bool,
+    /// Connections may break.
+    pub breaks: bool,
+    /// Disks may be slow for a while.
+    pub slow_disks: bool,
+    /// Disks may be full for a while.
+    pub full_disks: bool,
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The seed of everything.
+    pub seed: u64,
+    /// How many servers vote: those with the lowest ids.
+    pub voters: u64,
+    /// How many do not.
+    pub observers: u64,
+    /// A tick of the servers, in milliseconds.
+    pub tick_ms: i64,
+    /// Ticks to connect and synchronise.
+    pub init_limit: i64,
+    /// Ticks of silence.
+    pub sync_limit: i64,
+    /// The longest wait before votes are sent again, in milliseconds.
+    pub notification_max_ms: i64,
+    /// Committed transactions that servers keep in memory.
+    pub recent_max: usize,
+    /// Learners are always sent a snapshot.
+    pub force_snapshot_sync: bool,
+    /// How long things go wrong, in ticks.
+    pub fault_ticks: u64,
+    /// How many transactions are submitted meanwhile, about.
+    pub transactions: u64,
+    /// How many at once, at the most.
+    pub burst: u64,
+    /// What may go wrong.
+    pub faults: Faults,
+    /// How long a message is under way, in microseconds at the most.
+    pub network_us: u64,
+    /// How long a sync of the disk takes, in microseconds at the most.
+    pub sync_us: u64,
+    /// How long a snapshot or a part of the log is under way, in microseconds at the most.
+    pub bulk_us: u64,
+    /// How often snapshots are brought up to date and logs cut, in microseconds at the most.
+    pub fold_us: u64,
+    /// Once in so many questions the log says that it is of no use.
+    pub unusable_one_in: u64,
+    /// What follows a snapshot is read while the snapshot is still being installed.
+    pub reads_ahead: bool,
+    /// The world is broken on purpose.
+    pub planted: Option<Planted>,
+    /// Only this promise is watched.
+    pub only: Option<&'static str>,
+    /// Every step is printed.
+    pub prints: bool,
+}
+
+impl Plan {
+    /// A history with everything that can happen, drawn from `seed`.
+    #[must_use]
+    pub fn random(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x007a_6162_0000);
+        let faults = Faults {
+            count: *rng.pick(&[0, 5, 15, 40, 80]),
+            crashes: rng.chance(3, 4),
+            pauses: rng.chance(1, 2),
+            cuts: rng.chance(3, 4),
+            breaks: rng.chance(1, 2),
+            slow_disks: rng.chance(1, 4),
+            full_disks: rng.chance(1, 6),
+        };
+        Self {
+            seed,
+            voters: *rng.pick(&[1, 3, 3, 3, 3, 5, 5]),
+            observers: *rng.pick(&[0, 0, 1, 2]),
+            tick_ms: *rng.pick(&[200, 500, 2000]),
+            init_limit: *rng.pick(&[5, 10]),
+            sync_limit: *rng.pick(&[2, 5]),
+            notification_max_ms: *rng.pick(&[800, 5_000, 60_000]),
+            recent_max: *rng.pick(&[1, 3, 10, 500]),
+            force_snapshot_sync: rng.chance(1, 20),
+            fault_ticks: *rng.pick(&[20, 60, 120, 200]),
+            transactions: *rng.pick(&[5, 30, 100, 300]),
+            burst: *rng.pick(&[1, 3, 20]),
+            faults,
+            network_us: *rng.pick(&[100, 1_000, 20_000, 100_000]),
+            sync_us: *rng.pick(&[100, 5_000, 50_000]),
+            bulk_us: *rng.pick(&[1_000, 50_000, 500_000]),
+            fold_us: *rng.pick(&[500_000, 5_000_000, 50_000_000]),
+            unusable_one_in: *rng.pick(&[2, 5, 1_000_000]),
+            reads_ahead: rng.chance(1, 2),
+            planted: None,
+            only: None,
+            prints: false,
+        }
+    }
+
+    /// The same with the world broken on purpose, and only one promise watched.
+    #[must_use]
+    pub const fn with_planted(mut self, planted: Planted, only: Option<&'static str>) -> Self {
+        self.planted = Some(planted);
+        self.only = only;
+        if matches!(planted, Planted::SnapshotAlone) {
+            self.force_snapshot_sync = true;
+        }
+        self
+    }
+
+    pub(super) fn has(&self, planted: Planted) -> bool {
+        self.planted == Some(planted)
+    }
+
+    /// All servers, those that vote first.
+    pub(super) fn servers(&self) -> impl Iterator<Item = i64> + use<> {
+        1..=(self.voters + self.observers).cast_signed()
+    }
+}

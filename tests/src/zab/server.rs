@@ -1,0 +1,514 @@
+//! A server: inputs to its core, and the core's effects carried out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use jute_codec::Zxid;
+use jute_codec::quorum::PeerState;
+use zabd::replica::ensemble::{Configs, ServerId};
+use zabd::replica::zab::{Recovered, Role, Zab, ZabEffect, ZabInput, ZabParams};
+
+use super::book::{Seen, Server, Written};
+use super::check::{Check, broken};
+use super::disk::Disk;
+use super::entry::{Entry, last};
+use super::net::{Out, Way};
+use super::plan::{Plan, Planted};
+use super::world::{Event, World};
+
+/// One server, up or down.
+#[derive(Debug)]
+pub(super) struct SimServer {
+    pub(super) boot: u64,
+    pub(super) configs: Configs,
+    pub(super) zab: Option<Zab>,
+    /// What has come while the server stands still.
+    pub(super) mailbox: VecDeque<ZabInput>,
+    pub(super) paused: bool,
+    pub(super) disk: Disk,
+    /// The state.
+    pub(super) applied: Vec<Entry>,
+    /// So many of `applied` were committed in an epoch that this server served in.
+    pub(super) served: usize,
+    pub(super) role: Role,
+    pub(super) listening: bool,
+    /// The connection on which a snapshot is waited for.
+    pub(super) expecting: Option<u64>,
+    /// Snapshots that have come and were not asked for yet.
+    pub(super) snapshots: BTreeMap<u64, (Vec<Entry>, usize)>,
+    pub(super) accepted: u64,
+    /// Transactions of clients that wait for an answer.
+    asked: BTreeSet<u64>,
+    wakeup_ms: i64,
+    /// Effects that were held back on purpose.
+    pub(super) held: Vec<ZabEffect>,
+}
+
+impl SimServer {
+    pub(super) fn new(configs: Configs) -> Self {
+        Self {
+            boot: 0,
+            configs,
+            zab: None,
+            mailbox: VecDeque::new(),
+            paused: false,
+            disk: Disk::default(),
+            applied: Vec::new(),
+            served: 0,
+            role: Role::Looking,
+            listening: false,
+            expecting: None,
+            snapshots: BTreeMap::new(),
+            accepted: 0,
+            asked: BTreeSet::new(),
+            wakeup_ms: i64::MAX,
+            held: Vec::new(),
+        }
+    }
+
+    pub(super) const fn is_up(&self) -> bool {
+        self.zab.is_some()
+    }
+
+    pub(super) fn serves(&self) -> bool {
+        self.zab.as_ref().is_some_and(Zab::is_established)
+    }
+
+    pub(super) fn serves_under(&self, leader: Server) -> bool {
+        let led_by = self.zab.as_ref().and_then(Zab::leader);
+        self.serves() && led_by == Some(ServerId(leader))
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.role == Role::Leading && self.serves()
+    }
+
+    pub(super) fn next_zxid(&self) -> Option<Zxid> {
+        let zab = self.zab.as_ref().filter(|_| !self.paused)?;
+        zab.next_zxid()
+    }
+
+    pub(super) fn leads_in(&self, epoch: i64) -> bool {
+        let epochs = self.zab.as_ref().map(Zab::epochs);
+        self.role == Role::Leading
+            && self.serves()
+            && epochs.is_some_and(|epochs| epochs.current == epoch)
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let Some(zab) = &self.zab else {
+            return "down".to_owned();
+        };
+        format!(
+            "{:?} under {:?}, serves: {}, {:?}, log {}, state {}, disk {} + {} writes, learners {:?}",
+            self.role,
+            zab.leader(),
+            self.serves(),
+            zab.epochs(),
+            last(&self.disk.latest),
+            last(&self.applied),
+            last(&self.disk.durable),
+            self.disk.pending.len(),
+            zab.learners()
+        )
+    }
+}
+
+fn params(plan: &Plan, server: Server) -> ZabParams {
+    ZabParams {
+        tick_ms: plan.tick_ms,
+        init_limit: plan.init_limit,
+        sync_limit: plan.sync_limit,
+        recent_max: plan.recent_max,
+        force_snapshot_sync: plan.force_snapshot_sync,
+        notification_max_ms: plan.notification_max_ms,
+        ..ZabParams::new(ServerId(server))
+    }
+}
+
+impl World {
+    pub(super) fn server(&mut self, server: Server) -> &mut SimServer {
+        self.servers
+            .get_mut(&server)
+            .expect("servers are never removed")
+    }
+
+    /// It comes up with what its disk has.
+    pub(super) fn start(&mut self, id: Server) -> Check {
+        if self.servers[&id].is_up() {
+            return Ok(());
+        }
+        let (plan, now_ms) = (self.plan.clone(), self.now_ms());
+        let repairs_epoch = self.rng.chance(1, 2);
+        let recent_from = self.rng.below(8);
+        let server = self.server(id);
+        server.boot += 1;
+        let history = server.disk.latest.clone();
+        // A log that goes on in an epoch has the whole history that the epoch began with.
+        if repairs_epoch {
+            let logged_in = last(&history).epoch();
+            server.disk.epochs.current = server
+                .disk
+                .epochs
+                .current
+                .max(logged_in.min(server.disk.epochs.accepted));
+        }
+        let epochs = server.disk.epochs;
+        let recent_from = match recent_from {
+            0 => history.len(),
+            some => server
+                .disk
+                .purged
+                .max(history.len().saturating_sub(plan.recent_max))
+                .saturating_sub(usize::from(some == 1))
+                .max(server.disk.purged),
+        };
+        let recent = history[recent_from..]
+            .iter()
+            .map(|entry| (entry.zxid, Entry::bytes(entry.number)));
+        let recovered = Recovered {
+            epochs,
+            last: last(&history),
+            recent: recent.collect(),
+        };
+        server.applied.clone_from(&history);
+        server.served = server.disk.folded;
+        server.role = Role::Looking;
+        server.wakeup_ms = i64::MAX;
+        let mut effects = Vec::new();
+        let configs = server.configs.clone();
+        server.zab = Some(Zab::new(
+            params(&plan, id),
+            configs,
+            recovered,
+            now_ms,
+            &mut effects,
+        ));
+        let boot = server.boot;
+        self.trace.step(self.now_us, "start", id.cast_unsigned());
+        self.see(&Seen::Recovered {
+            server: id,
+            epochs,
+            history: &history,
+        })?;
+        let fold_us = self.rng.below(self.plan.fold_us);
+        self.after(fold_us, Event::Fold { server: id, boot });
+        self.resend_to(id);
+        self.resume_pipes();
+        self.carry_out(id, effects)
+    }
+
+    /// It goes down; with `power` gone nobody is told.
+    pub(super) fn crash(&mut self, id: Server, power: bool) -> Check {
+        if !self.servers[&id].is_up() {
+            return Ok(());
+        }
+        self.trace.step(self.now_us, "crash", id.cast_unsigned());
+        self.report.crashes += 1;
+        let loses_tail = self.plan.has(Planted::LogTailLost);
+        let loses_epochs = self.plan.has(Planted::EpochsLost);
+        let mut rng = self.rng.fork();
+        let server = self.server(id);
+        server.zab = None;
+        server.mailbox.clear();
+        server.held.clear();
+        server.asked.clear();
+        server.snapshots.clear();
+        server.expecting = None;
+        server.paused = false;
+        server.listening = false;
+        let written = server.disk.crash(&mut rng);
+        if loses_tail {
+            let kept = server.disk.durable.len().saturating_sub(rng.place(4));
+            server.disk.durable.truncate(kept);
+            server.disk.latest.truncate(kept);
+            server.disk.stay_within();
+        }
+        if loses_epochs {
+            server.disk.epochs = zabd::replica::zab::Epochs::default();
+        }
+        for write in written {
+            self.see(&Seen::OnDisk {
+                server: id,
+                written: &write.what,
+            })?;
+        }
+        self.lose_links(id, power);
+        let down_us = self.rng.below(8 * self.plan.tick_ms.cast_unsigned() * 1000);
+        self.after(down_us, Event::Start { server: id });
+        Ok(())
+    }
+
+    /// Something for the core, unless the server is another by now.
+    pub(super) fn feed(&mut self, id: Server, boot: u64, input: ZabInput) -> Check {
+        let server = self.server(id);
+        if server.boot != boot || !server.is_up() {
+            return Ok(());
+        }
+        if server.paused {
+            server.mailbox.push_back(input);
+            return Ok(());
+        }
+        self.step(id, input)
+    }
+
+    pub(super) fn feed_later(&mut self, delay_us: u64, id: Server, input: ZabInput) {
+        let boot = self.servers[&id].boot;
+        let event = Event::Input {
+            server: id,
+            boot,
+            input,
+        };
+        self.after(delay_us, event);
+    }
+
+    fn step(&mut self, id: Server, input: ZabInput) -> Check {
+        self.trace
+            .step(self.now_us, kind(&input), id.cast_unsigned());
+        self.trace.say(|| format!("{id} < {input:?}"));
+        self.see_arrival(id, &input)?;
+        let now_ms = self.now_ms();
+        let mut effects = self.hasty(&input);
+        if let Some(zab) = &mut self.server(id).zab {
+            zab.step(now_ms, input, &mut effects);
+        }
+        self.carry_out(id, effects)
+    }
+
+    /// A packet has arrived when the server looks at it.
+    fn see_arrival(&mut self, id: Server, input: &ZabInput) -> Check {
+        let (ZabInput::FromLeader { link, .. } | ZabInput::FromLearner { link, .. }) = input else {
+            return Ok(());
+        };
+        let Some((number, _)) = self.net.find(id, *link) else {
+            return Ok(());
+        };
+        let link = self.net.conns[&number].link;
+        match input {
+            ZabInput::FromLeader { packet, .. } => self.see(&Seen::AtLearner { link, packet }),
+            ZabInput::FromLearner { packet, .. } => self.see(&Seen::AtLeader { link, packet }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn on_wakeup(&mut self, id: Server, boot: u64) -> Check {
+        let now_ms = self.now_ms();
+        let server = self.server(id);
+        let due = server
+            .zab
+            .as_ref()
+            .is_some_and(|zab| zab.deadline() <= now_ms);
+        if server.boot != boot {
+            return Ok(());
+        }
+        server.wakeup_ms = i64::MAX;
+        if server.paused {
+            return Ok(());
+        }
+        if due {
+            return self.step(id, ZabInput::Wakeup);
+        }
+        self.arm(id);
+        Ok(())
+    }
+
+    pub(super) fn resume(&mut self, id: Server) -> Check {
+        let server = self.server(id);
+        if !server.paused {
+            return Ok(());
+        }
+        server.paused = false;
+        self.trace.step(self.now_us, "resume", id.cast_unsigned());
+        while let Some(input) = self.server(id).mailbox.pop_front() {
+            self.step(id, input)?;
+            if !self.servers[&id].is_up() {
+                return Ok(());
+            }
+        }
+        self.arm(id);
+        self.resume_pipes();
+        Ok(())
+    }
+
+    fn arm(&mut self, id: Server) {
+        let server = self.server(id);
+        let Some(zab) = &server.zab else { return };
+        let deadline_ms = zab.deadline();
+        if deadline_ms < server.wakeup_ms {
+            server.wakeup_ms = deadline_ms;
+            let boot = server.boot;
+            self.at(
+                deadline_ms.saturating_mul(1000),
+                Event::Wakeup { server: id, boot },
+            );
+        }
+    }
+
+    pub(super) fn propose(&mut self, id: Server, entry: Entry) -> Check {
+        self.see(&Seen::Proposed { server: id, entry })?;
+        let mut effects = Vec::new();
+        let server = self.server(id);
+        server.asked.insert(entry.number);
+        if let Some(zab) = &mut server.zab {
+            zab.propose(entry.zxid, Entry::bytes(entry.number), &mut effects);
+        }
+        self.carry_out(id, effects)
+    }
+
+    fn carry_out(&mut self, id: Server, effects: Vec<ZabEffect>) -> Check {
+        let mut established = None;
+        for effect in self.tamper(id, effects) {
+            self.trace.say(|| format!("    {id} > {effect:?}"));
+            match effect {
+                ZabEffect::Established { epoch } => established = Some(epoch),
+                ZabEffect::RoleChanged { role, leader, .. } => {
+                    established = None;
+                    self.trace.step(
+                        self.now_us,
+                        "role",
+                        leader.map_or(0, |leader| leader.0.cast_unsigned()),
+                    );
+                    self.server(id).role = role;
+                    self.see(&Seen::Role { server: id, role })?;
+                }
+                effect => self.carry_out_one(id, effect)?,
+            }
+        }
+        if let Some(epoch) = established {
+            self.trace
+                .step(self.now_us, "established", id.cast_unsigned());
+            let server = self.server(id);
+            server.served = server.applied.len();
+            self.report.reigns += u64::from(self.servers[&id].role == Role::Leading);
+            self.see(&Seen::Established { server: id, epoch })?;
+        }
+        self.arm(id);
+        Ok(())
+    }
+
+    fn carry_out_one(&mut self, id: Server, effect: ZabEffect) -> Check {
+        match effect {
+            ZabEffect::Append { write, zxid, txn } => {
+                let entry = Entry::read(zxid, &txn);
+                self.write(id, Some(write), Written::Entry(entry), None);
+                self.see(&Seen::Appended { server: id, entry })
+            }
+            ZabEffect::StoreEpochs { write, epochs } => {
+                self.write(id, Some(write), Written::Epochs(epochs), None);
+                Ok(())
+            }
+            ZabEffect::Commit { zxid, txn } => self.apply(id, Entry::read(zxid, &txn), true),
+            ZabEffect::Replay { zxid, txn } => self.apply(id, Entry::read(zxid, &txn), false),
+            ZabEffect::Truncate { zxid } => self.truncate(id, zxid),
+            ZabEffect::ReceiveSnapshot { link, .. } => {
+                self.expect_snapshot(id, link);
+                Ok(())
+            }
+            ZabEffect::Notify { to, notification } => {
+                if notification.state == PeerState::Looking && notification.leader == id {
+                    let zxid = notification.zxid;
+                    self.see(&Seen::Stood { server: id, zxid })?;
+                }
+                self.notify(id, to.0, notification);
+                Ok(())
+            }
+            ZabEffect::ConnectElection => {
+                self.resend_from(id);
+                Ok(())
+            }
+            ZabEffect::Connect { link, leader } => {
+                let boot = self.servers[&id].boot;
+                let delay_us = self.network_delay();
+                let event = Event::Connect {
+                    server: id,
+                    boot,
+                    id: link,
+                    leader: leader.0,
+                    attempts: 5,
+                };
+                self.after(delay_us, event);
+                Ok(())
+            }
+            ZabEffect::Listen(listening) => {
+                self.server(id).listening = listening;
+                Ok(())
+            }
+            ZabEffect::CloseLink { link } => {
+                self.close(id, link);
+                Ok(())
+            }
+            ZabEffect::ToLearner { link, packet } => self.send_out(id, link, Out::Packet(packet)),
+            ZabEffect::SendLog {
+                link,
+                after,
+                through,
+            } => self.send_out(id, link, Out::Log { after, through }),
+            ZabEffect::SendSnapshot { link, through } => {
+                self.send_out(id, link, Out::Snapshot { through })
+            }
+            ZabEffect::ToLeader { link, packet } => self.send_up(id, link, packet),
+            ZabEffect::LookUp { link, zxid } => {
+                let disk = &self.servers[&id].disk;
+                // A snapshot is worth its size only to those who have less than it.
+                let may_be_long = zxid < last(&disk.latest[..disk.folded]);
+                let found = disk.look_up(zxid);
+                let unusable = may_be_long && self.rng.chance(1, self.plan.unusable_one_in);
+                let found = if unusable {
+                    zabd::replica::zab::LogPlace::Unusable
+                } else {
+                    found
+                };
+                let delay_us = self.rng.below(self.plan.bulk_us);
+                self.feed_later(delay_us, id, ZabInput::LookedUp { link, found });
+                Ok(())
+            }
+            ZabEffect::Fatal { why } => broken("ServerStaysUp", format!("{id} gives up: {why}")),
+            // Of sessions there are none.
+            _ => Ok(()),
+        }
+    }
+
+    fn apply(&mut self, id: Server, entry: Entry, committed: bool) -> Check {
+        let server = self.server(id);
+        server.applied.push(entry);
+        let answers =
+            committed && server.role == Role::Leading && server.asked.remove(&entry.number);
+        if server.serves() && committed {
+            server.served = server.applied.len();
+        }
+        self.see(&Seen::Applied {
+            server: id,
+            entry,
+            committed,
+        })?;
+        if answers {
+            self.report.answered += 1;
+            self.see(&Seen::Answered { server: id, entry })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_end_alive(&self, number: u64, way: Way) -> bool {
+        self.net.conns.get(&number).is_some_and(|conn| {
+            let end = conn.end(way);
+            let server = &self.servers[&end.server];
+            end.open && server.is_up() && server.boot == end.boot
+        })
+    }
+}
+
+const fn kind(input: &ZabInput) -> &'static str {
+    match input {
+        ZabInput::Notified { .. } => "notified",
+        ZabInput::LinkUp { .. } => "link up",
+        ZabInput::LinkDown { .. } => "link down",
+        ZabInput::FromLearner { .. } => "from learner",
+        ZabInput::FromLeader { .. } => "from leader",
+        ZabInput::Durable(_) => "durable",
+        ZabInput::LogTrouble => "log trouble",
+        ZabInput::LookedUp { .. } => "looked up",
+        ZabInput::Heard { .. } => "heard",
+        ZabInput::Installed { .. } => "installed",
+        ZabInput::NotInstalled => "not installed",
+        ZabInput::Wakeup => "wakeup",
+    }
+}

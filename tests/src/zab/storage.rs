@@ -1,0 +1,206 @@
+//! What a server does with its disk.
+
+use jute_codec::Zxid;
+use zabd::replica::effect::WriteSeq;
+use zabd::replica::zab::{LinkId, ZabInput};
+
+use super::book::{Seen, Server, Written};
+use super::check::{Check, broken};
+use super::disk::Write;
+use super::entry::{Entry, last, through};
+use super::plan::Planted;
+use super::world::{Event, World};
+
+impl World {
+    pub(super) fn truncate(&mut self, id: Server, zxid: Zxid) -> Check {
+        if self.plan.has(Planted::TruncIgnored) {
+            self.feed_later(1000, id, ZabInput::Installed { zxid });
+            return Ok(());
+        }
+        let server = self.server(id);
+        server.applied.truncate(through(&server.applied, zxid));
+        if server.applied.len() < server.disk.folded {
+            let (kept, folded) = (server.applied.len(), server.disk.folded);
+            return broken(
+                "SnapshotHasCommittedOnly",
+                format!("{id} is to keep {kept} transactions, its snapshot on disk has {folded}"),
+            );
+        }
+        server.served = server.served.min(server.applied.len());
+        self.write(id, None, Written::Cut(zxid), None);
+        self.see(&Seen::Cut { server: id, zxid })
+    }
+
+    pub(super) fn expect_snapshot(&mut self, id: Server, link: LinkId) {
+        let Some((number, _)) = self.net.find(id, link) else {
+            return self.feed_later(0, id, ZabInput::NotInstalled);
+        };
+        let server = self.server(id);
+        match server.snapshots.remove(&number) {
+            Some((history, folded)) => self.install(id, number, history, folded),
+            None => server.expecting = Some(number),
+        }
+    }
+
+    fn install(&mut self, id: Server, number: u64, history: Vec<Entry>, folded: usize) {
+        self.write(id, None, Written::History(history), Some((number, folded)));
+    }
+
+    pub(super) fn write(
+        &mut self,
+        id: Server,
+        seq: Option<WriteSeq>,
+        what: Written,
+        snapshot: Option<(u64, usize)>,
+    ) {
+        if let Some(seq) = seq
+            && self.plan.has(Planted::DurableBeforeSync)
+        {
+            self.feed_later(0, id, ZabInput::Durable(seq));
+        }
+        if seq.is_some() && self.skips_append(&what) {
+            return self.feed_later(1000, id, ZabInput::Durable(seq.unwrap_or_default()));
+        }
+        self.server(id).disk.push(Write {
+            seq,
+            what,
+            snapshot,
+        });
+        self.flush(id);
+    }
+
+    /// Begins to write what is pending, unless that is under way.
+    pub(super) fn flush(&mut self, id: Server) {
+        self.epochs_first(id);
+        let most = self.servers[&id].disk.pending.len();
+        let count = if self.rng.chance(1, 4) {
+            1 + self.rng.place(most.max(1))
+        } else {
+            most
+        };
+        let mut delay_us = self.rng.below(self.plan.sync_us + 1);
+        let server = self.server(id);
+        let disk = &mut server.disk;
+        if disk.pending.is_empty() || disk.flushing > 0 || server.zab.is_none() {
+            return;
+        }
+        let boot = server.boot;
+        if disk.full {
+            if !disk.told {
+                disk.told = true;
+                self.feed_later(delay_us, id, ZabInput::LogTrouble);
+            }
+            return;
+        }
+        disk.flushing = count;
+        delay_us += disk.slow_us;
+        self.after(delay_us, Event::Written { server: id, boot });
+    }
+
+    pub(super) fn on_written(&mut self, id: Server, boot: u64) -> Check {
+        let server = self.server(id);
+        if server.boot != boot || !server.is_up() {
+            return Ok(());
+        }
+        let mut durable = None;
+        for _ in 0..server.disk.flushing {
+            let Some(write) = self.server(id).disk.write_one() else {
+                break;
+            };
+            durable = durable.max(write.seq);
+            self.see(&Seen::OnDisk {
+                server: id,
+                written: &write.what,
+            })?;
+            if write.seq.is_some() {
+                continue;
+            }
+            // Reports come in the order of what they report.
+            if let Some(durable) = durable.take() {
+                self.feed(id, boot, ZabInput::Durable(durable))?;
+            }
+            if let Written::History(history) = &write.what {
+                self.server(id).applied.clone_from(history);
+                let server = self.server(id);
+                server.served = server.disk.folded;
+                self.see(&Seen::Replaced {
+                    server: id,
+                    history,
+                })?;
+            }
+            let zxid = last(&self.servers[&id].disk.durable);
+            self.feed(id, boot, ZabInput::Installed { zxid })?;
+            if let Some((number, _)) = write.snapshot {
+                self.unstall(number);
+            }
+        }
+        if let Some(durable) = durable {
+            self.feed(id, boot, ZabInput::Durable(durable))?;
+        }
+        self.flush(id);
+        Ok(())
+    }
+
+    /// The snapshot on disk is brought up to date, and the log cut.
+    pub(super) fn fold(&mut self, id: Server, boot: u64) {
+        let mut rng = self.rng.fork();
+        let server = self.server(id);
+        if server.boot != boot || !server.is_up() {
+            return;
+        }
+        if server.disk.pending.iter().all(|write| write.seq.is_some()) {
+            let served = server.served;
+            server.disk.fold(served, &mut rng);
+        }
+        let pause_us = self.rng.between(1, self.plan.fold_us);
+        self.after(pause_us, Event::Fold { server: id, boot });
+    }
+
+    /// What a connection that is gone means for a snapshot that was to come on it.
+    pub(super) fn no_snapshot(&mut self, id: Server, number: u64) {
+        let abandons = self.rng.chance(1, 2);
+        let server = self.server(id);
+        server.snapshots.remove(&number);
+        let mut answered = server
+            .expecting
+            .take_if(|expected| *expected == number)
+            .is_some();
+        // One that is being installed may be given up as long as it is not begun.
+        let begun = server.disk.flushing;
+        let place = server
+            .disk
+            .pending
+            .iter()
+            .position(|write| write.snapshot.is_some_and(|(link, _)| link == number));
+        if let Some(place) = place
+            && place >= begun
+            && abandons
+        {
+            server.disk.pending.remove(place);
+            answered = true;
+        }
+        if answered {
+            self.feed_later(0, id, ZabInput::NotInstalled);
+        }
+    }
+
+    /// A snapshot has come, with what stands behind it up to NEWLEADER.
+    pub(super) fn on_snapshot(
+        &mut self,
+        id: Server,
+        number: u64,
+        history: Vec<Entry>,
+        folded: usize,
+    ) {
+        let server = self.server(id);
+        if server
+            .expecting
+            .take_if(|expected| *expected == number)
+            .is_some()
+        {
+            self.install(id, number, history, folded);
+        } else {
+            server.snapshots.insert(number, (history, folded));
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Faults that are planted between a core and its world.
+
+use jute_codec::Zxid;
+use jute_codec::quorum::{LeaderPacket, LearnerPacket, PeerState};
+use zabd::replica::zab::{ZabEffect, ZabInput};
+
+use super::book::{Server, Written};
+use super::entry::Entry;
+use super::net::Item;
+use super::plan::Planted;
+use super::world::World;
+
+impl World {
+    /// What a hasty server does about an input before it has thought about it.
+    pub(super) fn hasty(&self, input: &ZabInput) -> Vec<ZabEffect> {
+        let ZabInput::FromLeader { link, packet } = input else {
+            return Vec::new();
+        };
+        let zxid = match packet {
+            LeaderPacket::Proposal { zxid, .. } if self.plan.has(Planted::AckBeforeLog) => *zxid,
+            LeaderPacket::NewLeader { epoch, .. } if self.plan.has(Planted::NewLeaderAckAtOnce) => {
+                *epoch
+            }
+            _ => return Vec::new(),
+        };
+        let packet = LearnerPacket::Ack { zxid };
+        vec![ZabEffect::ToLeader {
+            link: *link,
+            packet,
+        }]
+    }
+
+    pub(super) fn tamper(&mut self, id: Server, effects: Vec<ZabEffect>) -> Vec<ZabEffect> {
+        let Some(planted) = self.plan.planted else {
+            return effects;
+        };
+        let mut tampered = Vec::new();
+        for effect in effects {
+            self.tamper_one(planted, id, effect, &mut tampered);
+        }
+        tampered
+    }
+
+    fn tamper_one(
+        &mut self,
+        planted: Planted,
+        id: Server,
+        mut effect: ZabEffect,
+        out: &mut Vec<ZabEffect>,
+    ) {
+        let happens = self.rng.chance(1, 8);
+        match (planted, &mut effect) {
+            (
+                Planted::CommitsSwapped,
+                ZabEffect::ToLearner {
+                    packet: LeaderPacket::Commit { .. },
+                    ..
+                },
+            )
+            | (Planted::AppliedSwapped, ZabEffect::Commit { .. }) => {
+                let held = &mut self.server(id).held;
+                if held.is_empty() && happens {
+                    held.push(effect);
+                    return;
+                }
+                out.push(effect);
+                out.append(held);
+                return;
+            }
+            (
+                Planted::AppliedLate,
+                ZabEffect::Commit { zxid, .. } | ZabEffect::Replay { zxid, .. },
+            ) => {
+                let epoch = zxid.epoch();
+                let held = &mut self.server(id).held;
+                let first = match held.first() {
+                    Some(ZabEffect::Commit { zxid, .. } | ZabEffect::Replay { zxid, .. }) => {
+                        Some(zxid.epoch())
+                    }
+                    _ => None,
+                };
+                match first {
+                    None if happens => held.push(effect),
+                    Some(held_since) if held_since < epoch => {
+                        out.push(effect);
+                        out.append(held);
+                    }
+                    _ => out.push(effect),
+                }
+                return;
+            }
+            (
+                Planted::ProposalLeftOut,
+                ZabEffect::ToLearner {
+                    packet: LeaderPacket::Proposal { .. },
+                    ..
+                },
+            )
+            | (Planted::CommitLost, ZabEffect::Commit { .. })
+                if happens =>
+            {
+                return;
+            }
+            (
+                Planted::ProposalGarbled,
+                ZabEffect::ToLearner {
+                    packet: LeaderPacket::Proposal { txn, .. },
+                    ..
+                },
+            )
+            | (Planted::AppliedGarbled, ZabEffect::Commit { txn, .. })
+                if happens =>
+            {
+                *txn = Entry::bytes(1_000_000_000 + self.rng.below(1_000_000));
+            }
+            (Planted::StagesSwapped, ZabEffect::ToLearner { packet, .. }) => {
+                if matches!(packet, LeaderPacket::NewLeader { .. }) {
+                    *packet = LeaderPacket::UpToDate;
+                }
+            }
+            (Planted::InformForAll, ZabEffect::ToLearner { packet, .. }) => {
+                if let LeaderPacket::Commit { zxid } = *packet {
+                    let txn = Entry::bytes(0);
+                    *packet = LeaderPacket::Inform { zxid, txn };
+                }
+            }
+            (Planted::TruncTooFar, ZabEffect::ToLearner { packet, .. }) => {
+                if let LeaderPacket::Diff { zxid } = *packet {
+                    let zxid = Zxid((zxid.epoch() << 32) + 1);
+                    *packet = LeaderPacket::Trunc { zxid };
+                }
+            }
+            (
+                Planted::DoubleVote,
+                ZabEffect::ToLeader {
+                    packet: LearnerPacket::AckEpoch { current_epoch, .. },
+                    ..
+                },
+            ) => {
+                *current_epoch = (*current_epoch).max(0);
+            }
+            (Planted::VoteTooOld, ZabEffect::Notify { notification, .. })
+                if notification.state == PeerState::Looking && notification.leader == id =>
+            {
+                notification.zxid = Zxid(notification.zxid.0 - 1);
+            }
+            _ => {}
+        }
+        out.push(effect);
+    }
+
+    /// Whether a write is forgotten.
+    pub(super) fn skips_append(&mut self, what: &Written) -> bool {
+        self.plan.has(Planted::LogGap) && matches!(what, Written::Entry(_)) && self.rng.chance(1, 8)
+    }
+
+    /// Lets epoch files overtake what was written ahead of them.
+    pub(super) fn epochs_first(&mut self, id: Server) {
+        if !self.plan.has(Planted::EpochBeforeHistory) {
+            return;
+        }
+        let disk = &mut self.server(id).disk;
+        let waiting = disk.pending.iter().skip(disk.flushing);
+        let place = waiting
+            .clone()
+            .position(|write| matches!(write.what, Written::Epochs(_)));
+        if let Some(place) = place
+            && let Some(write) = disk.pending.remove(disk.flushing + place)
+        {
+            disk.pending.insert(disk.flushing, write);
+        }
+    }
+
+    /// Whether something on a connection overtakes what set out before it.
+    pub(super) fn swaps(&mut self, item: &Item) -> bool {
+        match item {
+            Item::FromLearner(LearnerPacket::Ack { .. }) => self.plan.has(Planted::AcksSwapped),
+            Item::FromLeader(_) => self.plan.has(Planted::WireSwaps) && self.rng.chance(1, 8),
+            _ => false,
+        }
+    }
+}

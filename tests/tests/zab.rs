@@ -1,0 +1,286 @@
+//! Tests with the simulator of ensembles. One seed, one history: a failure prints the command that repeats it.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `ZABD_ZAB_SEED` | run this seed alone, and print every step |
+//! | `ZABD_ZAB_SEEDS` | run so many seeds, or a range such as `5000..6000` |
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use zabd_tests::zab::check::{self, Checkers};
+use zabd_tests::zab::{Plan, Planted, Report, Violation, run_caught};
+
+/// How many random histories are run unless the environment says otherwise.
+const SEEDS: u64 = 2000;
+
+/// Seeds that found something once.
+const REGRESSIONS: &str = include_str!("zab_regression_seeds.txt");
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn seeds() -> Range<u64> {
+    let Some(asked) = variable("ZABD_ZAB_SEEDS") else {
+        return 0..SEEDS;
+    };
+    match asked.split_once("..") {
+        Some((from, to)) => from.parse().unwrap()..to.parse().unwrap(),
+        None => 0..asked.parse().unwrap(),
+    }
+}
+
+/// Runs `plan_of` each number on all processors until `most` have failed; what failed, by number.
+fn run_all(
+    numbers: Range<u64>,
+    most: usize,
+    plan_of: impl Fn(u64) -> Plan + Sync,
+) -> (Vec<Report>, Vec<(u64, Violation)>) {
+    let next = AtomicU64::new(numbers.start);
+    let results = Mutex::new((Vec::new(), Vec::new()));
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let enough = results.lock().unwrap().1.len() >= most;
+                    if number >= numbers.end || enough {
+                        return;
+                    }
+                    let result = run_caught(&plan_of(number));
+                    let mut results = results.lock().unwrap();
+                    match result {
+                        Ok(report) => results.0.push(report),
+                        Err(violation) => results.1.push((number, violation)),
+                    }
+                }
+            });
+        }
+    });
+    let (reports, mut failures) = results.into_inner().unwrap();
+    failures.sort_by_key(|(number, _)| *number);
+    (reports, failures)
+}
+
+fn repeat(seed: u64) -> String {
+    format!(
+        "ZABD_ZAB_SEED={seed} cargo test -p zabd-tests --test zab -- random_histories --nocapture"
+    )
+}
+
+/// Everything at once, drawn from the seed.
+#[test]
+fn random_histories() {
+    if let Some(seed) = variable("ZABD_ZAB_SEED") {
+        let plan = Plan {
+            prints: true,
+            ..Plan::random(seed.parse().unwrap())
+        };
+        eprintln!("{plan:#?}");
+        let report = run_caught(&plan).unwrap_or_else(|violation| panic!("{violation}"));
+        eprintln!("{report:?}");
+        return;
+    }
+    let (reports, failures) = run_all(seeds(), 5, Plan::random);
+    let mut words = String::new();
+    for (seed, violation) in &failures {
+        writeln!(words, "{violation}\n  to repeat: {}", repeat(*seed)).unwrap();
+    }
+    // A simulator in which nothing happens finds nothing.
+    let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
+    let synced =
+        [0, 1, 2, 3].map(|way| reports.iter().map(|report| report.synced[way]).sum::<u64>());
+    let healed_ms = reports.iter().map(|report| report.healed_ms).max();
+    eprintln!(
+        "{} histories: {} events, {} answers, {} reigns, {} crashes; DIFF, TRUNC, SNAP, log: {synced:?}; \
+         healed after {healed_ms:?} ms at the most",
+        reports.len(),
+        sum(|report| report.events),
+        sum(|report| report.answered),
+        sum(|report| report.reigns),
+        sum(|report| report.crashes),
+    );
+    assert!(failures.is_empty(), "\n{words}");
+    if reports.len() > 100 {
+        let histories = reports.len() as u64;
+        assert!(sum(|report| report.answered) > 20 * histories);
+        assert!(sum(|report| report.reigns) > 2 * histories);
+        assert!(sum(|report| report.crashes) > histories);
+        assert!(synced.iter().all(|times| *times > 0), "{synced:?}");
+    }
+}
+
+/// Seeds that found something once must never again.
+#[test]
+fn regression_seeds() {
+    let seeds = REGRESSIONS
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    for seed in seeds.filter(|seed| !seed.is_empty()) {
+        let seed = seed.parse().unwrap();
+        if let Err(violation) = run_caught(&Plan::random(seed)) {
+            panic!("{violation}\n  to repeat: {}", repeat(seed));
+        }
+    }
+}
+
+/// Same seed, same trace.
+#[test]
+fn a_seed_gives_the_same_trace_twice() {
+    let mut traces = Vec::new();
+    for seed in 0..40 {
+        let (first, second) = (
+            run_caught(&Plan::random(seed)),
+            run_caught(&Plan::random(seed)),
+        );
+        assert_eq!(first, second, "{}", repeat(seed));
+        traces.push(first.map(|report| report.trace));
+    }
+    traces.dedup();
+    assert_eq!(traces.len(), 40, "every seed has a trace of its own");
+}
+
+/// Each promise, and faults that break it: watched alone, its checker notices each of them.
+const BROKEN_BY: &[(&str, &[Planted])] = &[
+    (check::ack_inconsistent::NAME, &[Planted::AcksSwapped]),
+    (
+        check::ack_means_durable::NAME,
+        &[
+            Planted::DurableBeforeSync,
+            Planted::AckBeforeLog,
+            Planted::LogTailLost,
+            Planted::LogGap,
+            Planted::SnapshotAlone,
+        ],
+    ),
+    (
+        check::acknowledged_stays::NAME,
+        &[Planted::LogTailLost, Planted::CommitLost],
+    ),
+    (
+        check::agreement::NAME,
+        &[Planted::CommitLost, Planted::AppliedGarbled],
+    ),
+    (
+        check::commit_in_order::NAME,
+        &[
+            Planted::AppliedSwapped,
+            Planted::AppliedLate,
+            Planted::CommitLost,
+            Planted::AppliedGarbled,
+        ],
+    ),
+    (
+        check::commit_inconsistent::NAME,
+        &[Planted::WireSwaps, Planted::SnapshotAhead],
+    ),
+    (check::epochs_on_disk::NAME, &[Planted::EpochsLost]),
+    (check::global_primary_order::NAME, &[Planted::AppliedLate]),
+    (check::heals_and_serves::NAME, &[Planted::ElectionDeaf]),
+    (
+        check::history_before_epoch_before_ack::NAME,
+        &[
+            Planted::EpochBeforeHistory,
+            Planted::NewLeaderAckAtOnce,
+            Planted::DurableBeforeSync,
+        ],
+    ),
+    (
+        check::integrity::NAME,
+        &[Planted::AppliedGarbled, Planted::ProposalGarbled],
+    ),
+    (
+        check::leader_stream::NAME,
+        &[
+            Planted::CommitsSwapped,
+            Planted::ProposalLeftOut,
+            Planted::ProposalGarbled,
+            Planted::TruncTooFar,
+        ],
+    ),
+    (check::leadership::NAME, &[Planted::EveryoneAQuorum]),
+    (
+        check::local_primary_order::NAME,
+        &[Planted::AppliedSwapped, Planted::CommitLost],
+    ),
+    (check::message_illegal::NAME, &[Planted::InformForAll]),
+    (check::no_ack_overtakes::NAME, &[Planted::AckBeforeLog]),
+    (check::no_gaps::NAME, &[Planted::LogGap]),
+    (
+        check::one_promise_an_epoch::NAME,
+        &[Planted::DoubleVote, Planted::EpochsLost],
+    ),
+    (
+        check::prefix_consistency::NAME,
+        &[
+            Planted::AppliedSwapped,
+            Planted::CommitLost,
+            Planted::AppliedGarbled,
+        ],
+    ),
+    (
+        check::primary_integrity::NAME,
+        &[Planted::LogTailLost, Planted::CommitLost],
+    ),
+    (
+        check::proposal_inconsistent::NAME,
+        &[
+            Planted::ProposalLeftOut,
+            Planted::TruncTooFar,
+            Planted::WireSwaps,
+        ],
+    ),
+    (
+        check::state_inconsistent::NAME,
+        &[Planted::StagesSwapped, Planted::WireSwaps],
+    ),
+    (
+        check::sync_starts_clean::NAME,
+        &[Planted::VoteTooOld, Planted::TruncIgnored],
+    ),
+    (
+        check::total_order::NAME,
+        &[Planted::AppliedSwapped, Planted::CommitLost],
+    ),
+];
+
+/// To trust a checker, break something and see it fire.
+#[test]
+fn every_checker_fires_when_something_is_broken() {
+    let mut unnoticed = Vec::new();
+    for (name, faults) in BROKEN_BY {
+        for planted in *faults {
+            let plan_of = |seed| Plan::random(seed).with_planted(*planted, Some(*name));
+            let (_, failures) = run_all(0..2000, 10, plan_of);
+            let noticed = failures
+                .iter()
+                .filter(|(_, violation)| violation.invariant == *name);
+            eprintln!(
+                "{name} {planted:?}: {} of {}",
+                noticed.clone().count(),
+                failures.len()
+            );
+            if noticed.count() == 0 {
+                unnoticed.push((name, planted));
+            }
+        }
+    }
+    assert!(unnoticed.is_empty(), "{unnoticed:?}");
+    let proven: Vec<&str> = BROKEN_BY.iter().map(|(name, _)| *name).collect();
+    for name in Checkers::names() {
+        assert!(proven.contains(&name), "{name} is never seen to fire");
+    }
+    for planted in Planted::ALL {
+        let is_used = BROKEN_BY
+            .iter()
+            .any(|(_, faults)| faults.contains(&planted));
+        assert!(is_used, "{planted:?} breaks nothing");
+    }
+}
