@@ -1,18 +1,22 @@
 //! `HistoryBeforeEpochBeforeAck` (I3): the history that an epoch begins with is on disk before the epoch is, and that
 //! before NEWLEADER is acknowledged; a leader is established when a quorum has both.
 
+use std::collections::BTreeMap;
+
 use jute_codec::quorum::LearnerPacket;
 use zabd::replica::zab::Role;
 
 use super::{Check, Checker, broken};
-use crate::zab::book::{Book, Ghost, Seen, Written};
+use crate::zab::book::{Book, Ghost, Seen, Server, Written};
 
 /// The promise's name.
 pub const NAME: &str = "HistoryBeforeEpochBeforeAck";
 
-/// Looks at disks.
+/// The current epoch that each disk had last.
 #[derive(Debug, Default)]
-pub struct HistoryBeforeEpochBeforeAck;
+pub struct HistoryBeforeEpochBeforeAck {
+    current: BTreeMap<Server, i64>,
+}
 
 fn has_history(book: &Book, ghost: &Ghost, epoch: i64) -> bool {
     // The leader stores its epoch before anybody else can know of it.
@@ -33,7 +37,11 @@ impl Checker for HistoryBeforeEpochBeforeAck {
                 written: Written::Epochs(epochs),
             } => {
                 let ghost = book.of(*server);
-                if !has_history(book, ghost, epochs.current) {
+                let before = self.current.insert(*server, epochs.current);
+                // A later leader may have had the end of it cut off, if no quorum ever had it: an epoch that stays as it
+                // was says nothing new.
+                let is_new = before.is_none_or(|before| before < epochs.current);
+                if is_new && !has_history(book, ghost, epochs.current) {
                     return broken(
                         NAME,
                         format!(

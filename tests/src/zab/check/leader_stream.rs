@@ -11,17 +11,19 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use jute_codec::Zxid;
-use jute_codec::quorum::LeaderPacket;
+use jute_codec::quorum::{LeaderPacket, LearnerPacket};
 
 use super::{Check, Checker, broken};
 use crate::zab::book::{Book, Link, Seen};
-use crate::zab::entry::{Entry, follows};
+use crate::zab::entry::{Entry, follows, last};
 
 /// The promise's name.
 pub const NAME: &str = "LeaderStream";
 
 #[derive(Debug, Default)]
 struct Stream {
+    /// What the learner had when it said what it had; it may be elsewhere by the time of an answer.
+    log: Vec<Entry>,
     newest: Zxid,
     proposed: VecDeque<Zxid>,
 }
@@ -65,15 +67,23 @@ impl Checker for LeaderStream {
                 self.proposed.insert(entry.zxid, entry.number);
                 return Ok(());
             }
+            Seen::ToLeader {
+                link,
+                packet: LearnerPacket::AckEpoch { .. },
+            } => {
+                let stream = self.streams.entry(*link).or_default();
+                stream.log.clone_from(&book.of(link.learner).log);
+                return Ok(());
+            }
             Seen::ToLearner { link, packet } => (*link, packet),
             _ => return Ok(()),
         };
         let stream = self.streams.entry(link).or_default();
         match packet {
-            LeaderPacket::Diff { .. } => stream.newest = book.last_logged(link.learner),
+            LeaderPacket::Diff { .. } => stream.newest = last(&stream.log),
             LeaderPacket::Snap { zxid } => stream.newest = *zxid,
             LeaderPacket::Trunc { zxid } => {
-                let log = &book.of(link.learner).log;
+                let log = &stream.log;
                 let kept = log.iter().position(|entry| entry.zxid == *zxid);
                 let lost = kept.and_then(|kept| log.get(kept + 1));
                 if kept.is_none() || lost.is_some_and(|lost| lost.zxid.epoch() != zxid.epoch()) {

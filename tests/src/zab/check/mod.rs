@@ -26,6 +26,8 @@ pub mod primary_integrity;
 pub mod proposal_inconsistent;
 pub mod state_inconsistent;
 pub mod sync_starts_clean;
+#[cfg(test)]
+mod tests;
 pub mod total_order;
 
 use std::fmt;
