@@ -16,6 +16,7 @@
 //! | [`entry`] | transactions |
 //! | [`book`] | what was seen, and the book that is kept of it |
 //! | [`check`] | the promises, one file each |
+//! | [`script`] | stories in text about the steps of one server |
 
 pub mod book;
 pub mod check;
@@ -24,6 +25,7 @@ pub mod entry;
 mod faults;
 mod net;
 pub mod plan;
+pub mod script;
 mod server;
 mod storage;
 mod tamper;
