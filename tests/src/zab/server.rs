@@ -169,6 +169,7 @@ impl World {
             epochs,
             last: last(&history),
             recent: recent.collect(),
+            may_lack: false,
         };
         server.applied.clone_from(&history);
         server.served = server.disk.folded;

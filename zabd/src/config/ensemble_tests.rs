@@ -103,7 +103,14 @@ fn everything_of_a_member_can_be_set() {
                 commitLogCount=800\nsnapshotSizeFactor=-1\nobserver.election.DelayMs=5\n\
                 observer.reconnectDelayMs=6\ndb.autocreate=false";
     let scratch = Scratch::of_server("1");
-    let ensemble = scratch.quiet_member(&format!("{THREE}{text}"));
+    let (config, findings) = scratch.load_with(&format!("{THREE}{text}")).unwrap();
+    for finding in findings.lines() {
+        assert!(
+            finding.contains(": has no effect in an ensemble: "),
+            "{finding}"
+        );
+    }
+    let ensemble = config.ensemble.unwrap();
     assert_eq!(
         (ensemble.connect_limit, ensemble.connect_retry_delay_ms),
         (3, 50)
@@ -162,6 +169,7 @@ fn everything_wrong_with_a_member_is_reported_at_once() {
          DIR/myid:1: error: myid: 7 is none of the servers 1, 2, 3\n\
          DIR/zoo.cfg:4: error: initLimit: 0 was given, where a whole number, 1 or more is allowed\n\
          DIR/zoo.cfg:5: error: syncLimit: -5 was given, where a whole number, 1 or more is allowed\n\
+         DIR/zoo.cfg:6: warning: leader.maxConcurrentSnapSyncs: has no effect in an ensemble: snapshots that are sent at a time are not limited\n\
          DIR/zoo.cfg:6: error: leader.maxConcurrentSnapSyncs: 0 was given, where a whole number, 1 or more is allowed\n\
          DIR/zoo.cfg:7: error: cnxTimeout: is negative, where 0 or more is allowed\n\
          DIR/zoo.cfg:8: error: clientPortAddress: \"a b\" has no address\n"
@@ -564,7 +572,7 @@ fn a_snapshot_of_more_than_itself_is_not_waited_for() {
 fn the_values_in_force_make_the_same_member_again() {
     let scratch = Scratch::of_server("3");
     let text = format!(
-        "{THREE}server.4=d:1:2:observer\ngroup.1=1:2:3\nsnapshotSizeFactor=0.5\nleaderServes=no\n\
+        "{THREE}server.4=d:1:2:observer\ngroup.1=1:2:3\nsnapshotSizeFactor=0.5\nforceSnapshotSync=true\n\
          fastleader.maxNotificationInterval=1000"
     );
     let config = scratch.quiet(&text);
@@ -582,7 +590,7 @@ fn the_values_in_force_make_the_same_member_again() {
     for line in [
         "server.1=zk1:2888:3888",
         "group.1=1:2:3",
-        "leaderServes=no",
+        "forceSnapshotSync=true",
         "connectToLearnerMasterLimit=10",
     ] {
         assert!(

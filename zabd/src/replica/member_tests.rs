@@ -44,6 +44,8 @@ struct World {
     inputs: VecDeque<(ServerId, Input)>,
     links: BTreeMap<End, End>,
     links_accepted: u64,
+    /// Snapshots under way, by the end that gets them: all transactions.
+    streams: BTreeMap<End, Vec<(Zxid, Bytes)>>,
     /// Connections that are tried again: when, how often still, from where, whose.
     dialing: Vec<(i64, u32, End, ServerId)>,
     conns_made: u64,
@@ -76,6 +78,16 @@ impl World {
     }
 
     fn start_with(&mut self, server: i64, log: Vec<(Zxid, Bytes)>, epochs: Epochs) {
+        self.start_perhaps_lacking(server, log, epochs, false);
+    }
+
+    fn start_perhaps_lacking(
+        &mut self,
+        server: i64,
+        log: Vec<(Zxid, Bytes)>,
+        epochs: Epochs,
+        may_lack: bool,
+    ) {
         let id = ServerId(server);
         let params = ReplicaParams {
             server_id: u8::try_from(server).unwrap(),
@@ -94,6 +106,7 @@ impl World {
             epochs,
             last: state.last_zxid(),
             recent: Vec::new(),
+            may_lack,
         };
         let mut effects = Vec::new();
         let replica = Replica::member(
@@ -303,6 +316,22 @@ impl World {
                         self.send(id, link, LeaderPacket::Commit { zxid });
                     }
                 }
+            }
+            ZabEffect::SendSnapshot { link, .. } => {
+                let server = &self.servers[&id];
+                let zxid = server.state.last_zxid();
+                let applied = server.log.iter().filter(|(logged, _)| *logged <= zxid);
+                if let Some(end) = self.links.get(&(id, link)) {
+                    self.streams.insert(*end, applied.cloned().collect());
+                }
+                self.send(id, link, LeaderPacket::Snap { zxid });
+            }
+            ZabEffect::ReceiveSnapshot { link, zxid } => {
+                let server = self.servers.get_mut(&id).unwrap();
+                server.log = self.streams.remove(&(id, link)).unwrap();
+                server.state = new_state();
+                replay(&mut server.state, &server.log);
+                self.tell(id, ZabInput::Installed { zxid });
             }
             ZabEffect::RoleChanged { .. } | ZabEffect::ConnectElection => {}
             other => panic!("not needed in these stories: {other:?}"),
@@ -625,4 +654,40 @@ fn a_leader_without_followers_sends_its_clients_away() {
     assert_eq!(world.last_heard(conn), Some(&Heard::Connected(session)));
     world.run(10_000);
     assert!(!world.servers[&ServerId(leader)].serves);
+}
+
+#[test]
+fn a_server_that_may_lack_something_neither_votes_nor_leads_before_it_has_everything() {
+    let mut world = three();
+    let leader = world.leader();
+    let (conn, session) = world.new_session(leader);
+    world.ask(
+        leader,
+        conn,
+        session,
+        1,
+        create("/kept", CreateFlags::Persistent),
+    );
+    let mut disks: BTreeMap<i64, _> = (1..=3).map(|server| (server, world.stop(server))).collect();
+    for server in [2, 3] {
+        world.start_perhaps_lacking(server, Vec::new(), Epochs::default(), true);
+    }
+    world.run(30_000);
+    assert!(world.servers.values().all(|server| !server.serves));
+
+    let (log, epochs) = disks.remove(&1).unwrap();
+    world.start_with(1, log, epochs);
+    world.run(30_000);
+    // Two of three have nothing, and nothing of that is a quorum.
+    assert!(world.servers.values().all(|server| !server.serves));
+
+    world.stop(2);
+    let (log, epochs) = disks.remove(&2).unwrap();
+    world.start_with(2, log, epochs);
+    // It asks ever more seldom, once a minute in the end.
+    world.run(70_000);
+    assert_eq!(world.leader(), 2);
+    world.assert_in_step();
+    let kept = world.servers[&ServerId(3)].state.last_zxid();
+    assert!(kept.epoch() >= 1, "{kept}");
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use jute_codec::Zxid;
 use thiserror::Error;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
 use crate::replica::zab;
@@ -128,16 +128,27 @@ fn first_fold(params: StateParams) -> FoldBatch {
     }
 }
 
-/// What a member of an ensemble begins with.
+/// What a member of an ensemble begins with. Without any data it votes only if it may be new.
+///
+/// ZooKeeper: `FileTxnSnapLog.restore`.
 pub(super) fn recovered(
     storage: &Storage<RealDisk, RocksStore>,
     epochs: &EpochFile,
     state: &State,
     recent: (usize, usize),
+    may_be_new: bool,
 ) -> Result<zab::Recovered, RecoverError> {
     let last = state.last_zxid();
     let Epochs { accepted, current } = epochs.load(&RealDisk, last)?;
+    let is_empty = last == Zxid::ZERO && accepted == 0;
+    if is_empty && !may_be_new {
+        warn!(
+            "there is no data, db.autocreate is false, and dataDir has no file named initialize: this server does not vote \
+             before it has everything from a leader"
+        );
+    }
     Ok(zab::Recovered {
+        may_lack: is_empty && !may_be_new,
         epochs: zab::Epochs { accepted, current },
         last,
         recent: storage.log.index().tail(recent.0, recent.1)?,

@@ -127,11 +127,14 @@ impl Server {
                 state.set_serving(false);
                 let zab = settings::zab(ensemble);
                 let recent = (zab.recent_max, zab.recent_bytes_max);
+                // The file says it once.
+                let initialize = config.data_dir.join("initialize");
+                let may_be_new = ensemble.db_autocreate || std::fs::remove_file(initialize).is_ok();
                 Replica::member(
                     settings::replica(&config),
                     zab,
                     Configs::of(Arc::clone(&ensemble.members)),
-                    recovered(&storage, &epochs, &state, recent)?,
+                    recovered(&storage, &epochs, &state, recent, may_be_new)?,
                     clock.now(),
                     &mut effects,
                 )

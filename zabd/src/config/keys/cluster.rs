@@ -78,25 +78,25 @@ pub(super) const CLUSTER: &[Key] = &[
         TRUE_OR_FALSE,
         "true",
     )
-    .ensemble()
+    .ensemble_later("all addresses are tried, and the first that connects is used")
     .doc("probes those addresses"),
     own(
         "multiAddress.reachabilityCheckTimeoutMs",
         int(INT_MIN, INT_MAX),
         "1000",
     )
-    .ensemble()
+    .ensemble_later("all addresses are tried, and the first that connects is used")
     .unit("ms")
     .doc("how long a probe may take"),
     prefixed("leaderServes", Kind::Flag(FlagRule::UnlessNo), "yes")
-        .ensemble()
+        .ensemble_later("a leader serves clients in this version whatever it says")
         .doc("exactly `no`: a leader takes no clients"),
     prefixed(
         "leader.maxConcurrentSnapSyncs",
         lenient(INT_MIN, INT_MAX),
         "10",
     )
-    .ensemble()
+    .ensemble_later("snapshots that are sent at a time are not limited")
     .aliases(&["maxConcurrentSnapSyncs"])
     .unit("learners")
     .doc("learners sent a snapshot at a time"),
@@ -105,7 +105,7 @@ pub(super) const CLUSTER: &[Key] = &[
         lenient(INT_MIN, INT_MAX),
         "100",
     )
-    .ensemble()
+    .ensemble_later("learners that are brought up to date at a time are not limited")
     .aliases(&["maxConcurrentDiffSyncs"])
     .unit("learners")
     .doc("learners sent transactions at a time"),
@@ -114,7 +114,7 @@ pub(super) const CLUSTER: &[Key] = &[
         lenient(INT_MIN, INT_MAX),
         "-1",
     )
-    .ensemble()
+    .ensemble_later("`initLimit` is waited for")
     .aliases(&["maxTimeToWaitForEpoch"])
     .unit("ms")
     .doc("gives leadership up when followers take longer; -1 waits for `initLimit`"),
@@ -171,7 +171,7 @@ pub(super) const CLUSTER: &[Key] = &[
         lenient_long(i64::MIN, i64::MAX),
         "0",
     )
-    .ensemble()
+    .ensemble_later("an observer connects again at once")
     .unit("ms")
     .doc("pause before an observer connects again"),
     prefixed(
@@ -179,7 +179,7 @@ pub(super) const CLUSTER: &[Key] = &[
         lenient_long(i64::MIN, i64::MAX),
         "200",
     )
-    .ensemble()
+    .ensemble_later("an observer looks for the leader at once")
     .unit("ms")
     .doc("pause before an observer looks for the leader"),
     prefixed(

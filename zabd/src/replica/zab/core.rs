@@ -24,6 +24,8 @@ pub(super) struct Core {
     pub(super) durable: WriteSeq,
     /// [`super::ZabInput::Installed`] or its opposite is to come.
     pub(super) installing: Installing,
+    /// See [`super::Recovered::may_lack`].
+    pub(super) may_lack: bool,
     pub(super) links_made: u64,
     /// Sessions that a learner has heard of since the leader's last PING, with their timeouts in milliseconds.
     pub(super) touched: BTreeMap<SessionId, i32>,
@@ -52,6 +54,15 @@ pub(super) struct Logged {
 }
 
 impl Core {
+    /// The newest transaction that this server vouches for to others.
+    pub(super) fn vouched(&self) -> Zxid {
+        if self.may_lack {
+            Zxid(-1)
+        } else {
+            self.history.logged()
+        }
+    }
+
     fn next_write(&mut self) -> WriteSeq {
         self.last_write = self.last_write.next();
         self.last_write

@@ -340,7 +340,7 @@ impl Leader {
         };
         peer.zxid = zxid;
         peer.stage = Stage::Agreed;
-        let counts = current_epoch != ACCEPTED_BEFORE && !peer.observer && zxid.0 != -1;
+        let counts = current_epoch != ACCEPTED_BEFORE && !peer.observer && zxid != LACKING;
         let (server, stands_at) = (peer.server, (i64::from(current_epoch), zxid));
         match &mut self.phase {
             Phase::Agreeing(agreed) => {
@@ -717,6 +717,8 @@ impl Peer {
 const COUNTER_MAX: i64 = 0xffff_fffe;
 /// The last epoch: ACKEPOCH has 32 bits for it.
 const EPOCH_MAX: i64 = i32::MAX as i64;
+/// In ACKEPOCH: the learner may lack something that it has acknowledged.
+const LACKING: Zxid = Zxid(-1);
 /// In ACKEPOCH: the learner had agreed to the epoch before.
 const ACCEPTED_BEFORE: i32 = -1;
 /// The id of observers that have none.

@@ -381,6 +381,9 @@ pub struct Recovered {
     pub last: Zxid,
     /// The newest transactions of the log without a gap, ending with `last`; may be empty.
     pub recent: Vec<(Zxid, Bytes)>,
+    /// Something that this server has acknowledged may be missing. It is no candidate, and is not counted by a leader,
+    /// before it has a leader's whole history.
+    pub may_lack: bool,
 }
 
 /// One server's share in the ensemble's order of transactions.
@@ -419,6 +422,7 @@ impl Zab {
             epochs,
             last,
             recent,
+            may_lack,
         } = recovered;
         let election = Election::new(ElectionParams {
             me: params.me,
@@ -436,6 +440,7 @@ impl Zab {
             last_write: WriteSeq::default(),
             durable: WriteSeq::default(),
             installing: Installing::Nothing,
+            may_lack,
             links_made: 0,
             touched: std::collections::BTreeMap::new(),
         };
@@ -456,6 +461,7 @@ impl Zab {
         }
         // What this server tells others of its vote goes by the epoch, once that stands.
         if !served && self.is_established() {
+            self.core.may_lack = false;
             self.election.set_established(self.core.epochs.current);
         }
     }
@@ -724,7 +730,7 @@ impl Zab {
             "SyncStartsClean"
         );
         let candidacy = Candidacy {
-            zxid: core.history.logged(),
+            zxid: core.vouched(),
             peer_epoch: core.epochs.current,
         };
         self.state = State::Electing;
