@@ -691,3 +691,25 @@ fn a_server_that_may_lack_something_neither_votes_nor_leads_before_it_has_everyt
     let kept = world.servers[&ServerId(3)].state.last_zxid();
     assert!(kept.epoch() >= 1, "{kept}");
 }
+
+#[test]
+fn a_copy_that_differs_is_fetched_anew() {
+    let mut world = three();
+    let leader = world.leader();
+    let (conn, session) = world.new_session(leader);
+    world.ask(
+        leader,
+        conn,
+        session,
+        1,
+        create("/right", CreateFlags::Persistent),
+    );
+    let follower = world.followers()[0];
+    // It has lost everything, and does not know.
+    world.servers.get_mut(&ServerId(follower)).unwrap().state = new_state();
+    world.tell(ServerId(follower), ZabInput::Diverged);
+    world.run(5000);
+    assert!(world.servers[&ServerId(follower)].serves);
+    assert_eq!(world.leader(), leader);
+    world.assert_in_step();
+}

@@ -99,6 +99,9 @@ pub enum ZabInput {
     /// The log cannot be written. Nothing is acknowledged, and the server takes no part, until what was asked for is
     /// reported durable after all.
     LogTrouble,
+    /// What this server made of the leader's transactions is not what the leader made of them. A learner asks the leader
+    /// for everything anew.
+    Diverged,
     /// The answer to [`ZabEffect::LookUp`].
     LookedUp {
         /// The connection that it was asked for.
@@ -488,6 +491,10 @@ impl Zab {
             }
             (ZabInput::LogTrouble, State::Leading(_) | State::Learning(_)) => {
                 return Err(Left("the log cannot be written"));
+            }
+            (ZabInput::Diverged, State::Learning(_)) => {
+                core.may_lack = true;
+                return Err(Left("this copy of the data is not the leader's"));
             }
             (ZabInput::Installed { zxid }, _) => {
                 match std::mem::take(&mut core.installing) {
