@@ -46,6 +46,8 @@ pub enum Seen<'a> {
         epochs: Epochs,
         /// Snapshot and log.
         history: &'a [Entry],
+        /// Something that was there is known to be missing.
+        lacks: bool,
     },
     /// A server has another role.
     Role {
@@ -261,6 +263,7 @@ impl Book {
                 server,
                 epochs,
                 history,
+                ..
             } => {
                 let ghost = self.servers.entry(*server).or_default();
                 ghost.role = Some(Role::Looking);

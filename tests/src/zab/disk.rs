@@ -34,6 +34,8 @@ pub(super) struct Disk {
     /// The log begins behind so many.
     pub(super) purged: usize,
     pub(super) full: bool,
+    /// Something that was on it is missing.
+    pub(super) lacks: bool,
     /// The server was told that the log cannot be written.
     pub(super) told: bool,
     pub(super) slow_us: u64,

@@ -1,5 +1,7 @@
 //! What goes wrong, and the end of it.
 
+use zabd::replica::zab::ZabInput;
+
 use super::book::Server;
 use super::check::Check;
 use super::world::{Event, World};
@@ -14,6 +16,12 @@ impl World {
         let tick_us = self.plan.tick_ms.cast_unsigned() * 1000;
         let for_us = self.rng.below(12 * tick_us);
         let server = self.any_server();
+        let others_whole = self.others_whole(server);
+        if faults.damage && others_whole && self.servers[&server].serves() && self.rng.chance(1, 8)
+        {
+            self.server(server).diverged = true;
+            self.feed_later(0, server, ZabInput::Diverged);
+        }
         match self.rng.below(14) {
             0 | 1 if faults.crashes => {
                 let power = self.rng.chance(1, 2);

@@ -109,6 +109,8 @@ pub struct Faults {
     pub slow_disks: bool,
     /// Disks may be full for a while.
     pub full_disks: bool,
+    /// The end of a log may be damaged, never so much that no quorum has it whole.
+    pub damage: bool,
 }
 
 /// A run.
@@ -173,6 +175,8 @@ impl Plan {
             breaks: rng.chance(1, 2),
             slow_disks: rng.chance(1, 4),
             full_disks: rng.chance(1, 6),
+            // Drawn apart, so that seeds kept from before mean what they meant.
+            damage: Rng::new(seed ^ 0x6461_6d61_6765).chance(1, 6),
         };
         Self {
             seed,

@@ -158,6 +158,7 @@ impl Story {
                 .iter()
                 .map(|entry| (entry.zxid, Entry::bytes(entry.number)))
                 .collect(),
+            may_lack: false,
         };
         let mut params = ZabParams::new(ServerId(me));
         params.recent_max = recent;

@@ -24,6 +24,8 @@ pub(super) struct SimServer {
     /// What has come while the server stands still.
     pub(super) mailbox: VecDeque<ZabInput>,
     pub(super) paused: bool,
+    /// Its copy was said to be another than the leader's.
+    pub(super) diverged: bool,
     pub(super) disk: Disk,
     /// The state.
     pub(super) applied: Vec<Entry>,
@@ -51,6 +53,7 @@ impl SimServer {
             zab: None,
             mailbox: VecDeque::new(),
             paused: false,
+            diverged: false,
             disk: Disk::default(),
             applied: Vec::new(),
             served: 0,
@@ -169,7 +172,7 @@ impl World {
             epochs,
             last: last(&history),
             recent: recent.collect(),
-            may_lack: false,
+            may_lack: server.disk.lacks,
         };
         server.applied.clone_from(&history);
         server.served = server.disk.folded;
@@ -190,6 +193,7 @@ impl World {
             server: id,
             epochs,
             history: &history,
+            lacks: self.servers[&id].disk.lacks,
         })?;
         let fold_us = self.rng.below(self.plan.fold_us);
         self.after(fold_us, Event::Fold { server: id, boot });
@@ -216,6 +220,7 @@ impl World {
         server.snapshots.clear();
         server.expecting = None;
         server.paused = false;
+        server.diverged = false;
         server.listening = false;
         let written = server.disk.crash(&mut rng);
         if loses_tail {
@@ -233,6 +238,7 @@ impl World {
                 written: &write.what,
             })?;
         }
+        self.damage(id);
         self.lose_links(id, power);
         let down_us = self.rng.below(8 * self.plan.tick_ms.cast_unsigned() * 1000);
         self.after(down_us, Event::Start { server: id });
@@ -379,6 +385,8 @@ impl World {
                 .step(self.now_us, "established", id.cast_unsigned());
             let server = self.server(id);
             server.served = server.applied.len();
+            server.disk.lacks = false;
+            server.diverged = false;
             self.report.reigns += u64::from(self.servers[&id].role == Role::Leading);
             self.see(&Seen::Established { server: id, epoch })?;
         }
@@ -506,6 +514,7 @@ const fn kind(input: &ZabInput) -> &'static str {
         ZabInput::FromLeader { .. } => "from leader",
         ZabInput::Durable(_) => "durable",
         ZabInput::LogTrouble => "log trouble",
+        ZabInput::Diverged => "diverged",
         ZabInput::LookedUp { .. } => "looked up",
         ZabInput::Heard { .. } => "heard",
         ZabInput::Installed { .. } => "installed",

@@ -12,6 +12,42 @@ use super::plan::Planted;
 use super::world::{Event, World};
 
 impl World {
+    /// Whether nobody else knows of anything that it lacks: with two of three in that state there is no way on.
+    pub(super) fn others_whole(&self, id: Server) -> bool {
+        let mut others = self.servers.iter().filter(|(other, _)| **other != id);
+        others.all(|(_, server)| !server.disk.lacks && !server.diverged)
+    }
+
+    /// The end of a log that is not written to is found damaged, as long as others have all of it.
+    pub(super) fn damage(&mut self, id: Server) {
+        if !self.plan.faults.damage {
+            return;
+        }
+        let happens = self.rng.chance(1, 3);
+        let lost = self.rng.place(6);
+        let others_whole = self.others_whole(id);
+        let disk = &self.servers[&id].disk;
+        let kept = disk.durable.len().saturating_sub(lost).max(disk.folded);
+        let safe = disk.durable[kept..].iter().all(|entry| {
+            let voters = self.plan.voters.cast_signed();
+            let others = self
+                .servers
+                .iter()
+                .filter(|(other, _)| **other != id && **other <= voters);
+            let whole = others
+                .filter(|(_, server)| server.disk.durable.contains(entry))
+                .count();
+            whole > usize::try_from(voters).unwrap_or_default() / 2
+        });
+        if happens && others_whole && safe && kept < disk.durable.len() {
+            self.trace.step(self.now_us, "damage", id.cast_unsigned());
+            let disk = &mut self.server(id).disk;
+            disk.durable.truncate(kept);
+            disk.latest.truncate(kept);
+            disk.lacks = true;
+        }
+    }
+
     pub(super) fn truncate(&mut self, id: Server, zxid: Zxid) -> Check {
         if self.plan.has(Planted::TruncIgnored) {
             self.feed_later(1000, id, ZabInput::Installed { zxid });

@@ -88,9 +88,14 @@ impl Checker for AckMeansDurable {
                 }
             }
             Seen::Recovered {
-                server, history, ..
+                server,
+                history,
+                lacks,
+                ..
             } => {
                 let acked = self.acked.entry(*server).or_default();
+                // What it knows to be missing it does not count on.
+                acked.retain(|entry| !lacks || has(history, *entry));
                 if let Some(lost) = acked.iter().find(|entry| !has(history, **entry)) {
                     return broken(
                         NAME,

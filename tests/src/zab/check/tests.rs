@@ -37,6 +37,7 @@ impl Watch {
                 server,
                 epochs: Epochs::default(),
                 history: &[],
+                lacks: false,
             };
             checkers.see(&seen).unwrap();
             let written = &Written::Epochs(Epochs {
@@ -140,6 +141,7 @@ fn what_was_delivered_is_not_taken_back() {
         server,
         epochs: Epochs::default(),
         history: &[entry(1, 1)],
+        lacks: false,
     });
     watch.broken(&Seen::Established { server, epoch: 2 });
 }
