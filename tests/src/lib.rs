@@ -2,12 +2,16 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`ensemble`] | several zabd that agree, as child processes; what each of them knows, compared |
 //! | [`raw`] | [`raw::RawClient`]: any bytes out, frames in with their order and the kind of close kept |
 //! | [`servers`] | zabd and Apache ZooKeeper as child processes on loopback, from one description |
 //! | [`sim`] | the simulator: a server and its clients on virtual time and a virtual disk |
+//! | [`writers`] | clients that write through failures and remember what they were told |
 //! | [`zab`] | the simulator of ensembles: the order of transactions among several servers |
 
+pub mod ensemble;
 pub mod raw;
 pub mod servers;
 pub mod sim;
+pub mod writers;
 pub mod zab;

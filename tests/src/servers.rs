@@ -88,18 +88,7 @@ impl Server {
     /// # Errors
     /// When the server cannot be found, or exits, or does not serve within a minute.
     pub fn start(implementation: Implementation, setup: &Setup) -> anyhow::Result<Self> {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let directory = env::temp_dir().join(format!("zabd-test-{}-{number}", std::process::id()));
-        fs::create_dir_all(directory.join("data"))
-            .with_context(|| format!("create {}", directory.display()))?;
-        let mut server = Self {
-            implementation,
-            setup: setup.clone(),
-            directory,
-            address: free_address()?,
-            child: None,
-        };
+        let mut server = Self::prepare(implementation, setup.clone(), free_address()?)?;
         // Another process may take the port between our look and the server's bind.
         for attempt in 0.. {
             match server.launch() {
@@ -112,6 +101,29 @@ impl Server {
             }
         }
         Ok(server)
+    }
+
+    /// Makes an empty data directory for a server, which [`Self::spawn`] or [`Self::restart`] starts.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn prepare(
+        implementation: Implementation,
+        setup: Setup,
+        address: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let directory = env::temp_dir().join(format!("zabd-test-{}-{number}", std::process::id()));
+        fs::create_dir_all(directory.join("data"))
+            .with_context(|| format!("create {}", directory.display()))?;
+        Ok(Self {
+            implementation,
+            setup,
+            directory,
+            address,
+            child: None,
+        })
     }
 
     /// Where clients connect.
@@ -196,11 +208,41 @@ impl Server {
         self.launch()
     }
 
+    /// Stops the process where it stands (SIGSTOP): its connections stay open and nothing answers on them.
+    ///
+    /// # Errors
+    /// When it does not run, or the operating system refuses.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        signal(self.running()?, Signal::STOP)
+    }
+
+    /// Lets a paused process go on (SIGCONT).
+    ///
+    /// # Errors
+    /// As for [`Self::pause`].
+    pub fn resume(&self) -> anyhow::Result<()> {
+        signal(self.running()?, Signal::CONT)
+    }
+
+    fn running(&self) -> anyhow::Result<&Child> {
+        self.child.as_ref().context("the server is not running")
+    }
+
     fn log_path(&self) -> PathBuf {
         self.directory.join("server.log")
     }
 
     fn launch(&mut self) -> anyhow::Result<()> {
+        self.spawn()?;
+        self.wait_until_serving()
+    }
+
+    /// Starts the process and does not wait: a member of an ensemble cannot serve without the others.
+    ///
+    /// # Errors
+    /// When it runs already, or there is no program to run.
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
+        ensure!(self.child.is_none(), "the server is running");
         let config = self.directory.join("zoo.cfg");
         fs::write(&config, self.zoo_cfg()).context("write zoo.cfg")?;
         let log = File::options()
@@ -223,7 +265,7 @@ impl Server {
                 .spawn()
                 .with_context(|| format!("start {command:?}"))?,
         );
-        self.wait_until_serving()
+        Ok(())
     }
 
     fn wait_until_serving(&mut self) -> anyhow::Result<()> {
