@@ -1,3 +1,5 @@
+//! Memberships and their quorums, read from text.
+
 use super::*;
 
 fn members(text: &str) -> Members {

@@ -1,3 +1,5 @@
+//! Memberships as text: what is written, and what is read back.
+
 use super::*;
 use crate::replica::ensemble::{GroupsError, MemberError, Standalone};
 
