@@ -11,9 +11,11 @@ use bytes::Bytes;
 use jute_codec::proto::{ConnectResponse, CreateFlags, Request, SetDataRequest};
 use jute_codec::{Text, Zxid};
 
-use crate::ensemble::{SESSION_TIMEOUT_MS, Tree, create_request, read};
+use crate::ensemble::{Tree, create_request, read};
 use crate::raw::{RawClient, connect_request};
 
+/// The timeout of a writer's session, in milliseconds: longer than an outage, shorter than the writing.
+const TIMEOUT_MS: i32 = 10_000;
 /// Requests that a writer sends before it waits for the first reply.
 const BATCH: u32 = 8;
 /// A paused server accepts connections and says nothing: whoever waits longer than this tries another.
@@ -217,7 +219,7 @@ impl Writer {
             return Ok(None);
         };
         client.set_patience(PATIENCE);
-        let mut request = connect_request(SESSION_TIMEOUT_MS);
+        let mut request = connect_request(TIMEOUT_MS);
         request.last_zxid_seen = self.seen;
         if let Some(session) = &self.session {
             request.session = session.session;

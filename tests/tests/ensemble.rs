@@ -217,6 +217,46 @@ fn hurt(ensemble: &mut Ensemble, writers: &Writers) -> anyhow::Result<()> {
     writers.wait_for(100).context("all killed")
 }
 
+/// The leader hears of clients at other servers by way of these.
+#[test]
+fn sessions_live_by_pings_anywhere() {
+    const TIMEOUT_MS: i32 = 3000;
+    on_ensemble(|ensemble| {
+        let ephemeral = CreateFlags::Ephemeral as i32;
+        let mut live = Vec::new();
+        let mut silent = Vec::new();
+        for (number, address) in ensemble.addresses().into_iter().enumerate() {
+            for (clients, name) in [(&mut live, "live"), (&mut silent, "silent")] {
+                let (mut client, _) = RawClient::connect(address, TIMEOUT_MS)?;
+                let create = create_request(&format!("/{name}-{number}"), "", ephemeral);
+                ask(&mut client, &create)?;
+                clients.push(client);
+            }
+        }
+        let end = Instant::now() + Duration::from_millis(3 * u64::from(TIMEOUT_MS.cast_unsigned()));
+        while Instant::now() < end {
+            for client in &mut live {
+                ask(client, &Request::Ping)?;
+            }
+            sleep(Duration::from_millis(500));
+        }
+        let tree = ensemble.same_tree()?;
+        for number in ensemble.all() {
+            ensure!(
+                tree.contains_key(&format!("/live-{number}")),
+                "a session with server {} expired, for all its pings",
+                number + 1
+            );
+            ensure!(
+                !tree.contains_key(&format!("/silent-{number}")),
+                "a silent session with server {} did not expire",
+                number + 1
+            );
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn servers_catch_up() {
     on_ensemble(|ensemble| {
