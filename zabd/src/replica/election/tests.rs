@@ -1,3 +1,5 @@
+//! The election, step by step.
+
 use std::sync::Arc;
 
 use super::*;
