@@ -5,11 +5,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jute_codec::SessionId;
 
+use super::member::MemberFigures;
 use super::metrics::Metrics;
 use crate::auth::Providers;
 use crate::net::client::{Connections, ListenerInfo};
 use crate::net::clock::MonotonicClock;
-use crate::net::stats::ServerStats;
+use crate::net::stats::{ServerStats, Sizes};
+use crate::replica::zab::Role;
 use crate::state::State;
 use crate::storage::log_thread::FsyncStats;
 
@@ -44,6 +46,10 @@ pub struct AdminContext {
     pub is_enabled: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// What the driver and the folder count.
     pub runtime: Arc<dyn Fn() -> RuntimeFigures + Send + Sync>,
+    /// What this server is in its ensemble; nothing if it stands alone.
+    pub member: Arc<dyn Fn() -> Option<MemberFigures> + Send + Sync>,
+    /// Sizes of what this server proposes as leader, in bytes.
+    pub proposal_sizes: Arc<Sizes>,
 }
 
 impl AdminContext {
@@ -52,12 +58,20 @@ impl AdminContext {
         look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Forgets what `srst` forgets: the clients' port's counts, and every metric but gauges.
+    /// Whether clients are served; a server that stands alone always serves them.
+    pub(super) fn is_serving(&self) -> bool {
+        // The role says so sooner than the state does.
+        let is_looking = (self.member)().is_some_and(|member| member.role == Role::Looking);
+        !is_looking && self.look(State::is_serving)
+    }
+
+    /// Forgets what `srst` forgets: the clients' port's counts, sizes of proposals, and every metric but gauges.
     ///
     /// ZooKeeper: `ServerStats.reset`.
     pub(super) fn reset_stats(&self) {
         self.stats.reset();
         self.auth.reset_counters();
+        self.proposal_sizes.reset();
         self.metrics.reset((self.runtime)(), &self.log);
     }
 }

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::context::AdminContext;
+use super::member::{mode, peer_state};
 use super::metrics::Reading;
 use super::version::full_version;
-use super::words::dump::{Dump, Now};
+use super::words::dump::{Dump, DumpedSessions, Now};
 use super::words::srvr::Srvr;
 use super::words::{cons, envi, watches};
 use crate::net::client::{ConnInfo, FourLetter, ListenerInfo};
+use crate::replica::zab::Role;
 use crate::state::State;
 use crate::state::conn::ConnId;
 
@@ -21,6 +23,9 @@ pub(super) const NODES_MORE: usize = 1;
 ///
 /// ZooKeeper: `ZooTrace`.
 const TRACE_MASK: i64 = 306;
+
+/// What most words say on a server that serves nobody, without a line's end.
+const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
 
 /// A word that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +103,18 @@ impl Word {
         }
     }
 
+    /// What a server that serves nobody says instead; nothing if the word does without service.
+    ///
+    /// ZooKeeper: `AbstractFourLetterCommand.isZKServerRunning`, `IsroCommand`, `DigestCommand`.
+    fn without_service(self) -> Option<String> {
+        match self {
+            Self::Envi | Self::Gtmk | Self::Ruok | Self::Stmk | Self::TelnetClose => None,
+            Self::Hash => Some(NOT_SERVING.to_owned()),
+            Self::Isro => Some("null".to_owned()),
+            _ => Some(format!("{NOT_SERVING}\n")),
+        }
+    }
+
     const fn argument_bytes(self) -> usize {
         match self {
             Self::Stmk => size_of::<i64>(),
@@ -113,7 +130,7 @@ struct Asked<'a> {
     listener: &'a ListenerInfo,
 }
 
-/// Answers four-letter words of a standalone server, which is always serving.
+/// Answers four-letter words of a server, alone or in an ensemble.
 ///
 /// What locks guard is taken out of them as plain values; text is made of it afterwards.
 ///
@@ -136,6 +153,11 @@ impl FourLetterWords {
 
     fn text(&self, word: Word, asked: &Asked<'_>) -> String {
         let ctx = &self.ctx;
+        if let Some(text) = word.without_service()
+            && !ctx.is_serving()
+        {
+            return text;
+        }
         match word {
             Word::Conf => (ctx.conf)(asked.listener),
             Word::Cons => cons::cons(&self.connections(asked)),
@@ -183,12 +205,23 @@ impl FourLetterWords {
     }
 
     fn dump(&self, asked: &Asked<'_>) -> String {
-        let sessions = (self.ctx.session_buckets)();
+        let is_learner = (self.ctx.member)().is_some_and(|member| member.role != Role::Leading);
+        let (buckets, global);
+        let sessions = if is_learner {
+            global = self.ctx.look(|state| {
+                let sessions = state.sessions().iter();
+                sessions.map(|(id, ms)| (*id, *ms)).collect::<Vec<_>>()
+            });
+            DumpedSessions::Global(&global)
+        } else {
+            buckets = (self.ctx.session_buckets)();
+            DumpedSessions::Expiring(&buckets)
+        };
         let ephemerals = self
             .ctx
             .look(|state| state.sessions_with_ephemerals().collect::<Vec<_>>());
         Dump {
-            sessions: &sessions,
+            sessions,
             ephemerals: &ephemerals,
             connections: &self.connections(asked),
             now: Now {
@@ -204,7 +237,8 @@ impl FourLetterWords {
     }
 
     fn srvr(&self) -> Srvr {
-        let stats = &self.ctx.stats;
+        let (stats, sizes) = (&self.ctx.stats, &self.ctx.proposal_sizes);
+        let member = (self.ctx.member)();
         let (zxid, nodes) = self
             .ctx
             .look(|state: &State| (state.last_zxid(), state.figures().nodes));
@@ -218,6 +252,10 @@ impl FourLetterWords {
             outstanding: stats.outstanding.load(Relaxed),
             zxid: zxid.0,
             nodes: nodes + NODES_MORE,
+            mode: mode(member.as_ref()),
+            proposals: member
+                .filter(|member| member.role == Role::Leading)
+                .map(|_| (sizes.last(), sizes.min(), sizes.max())),
         }
     }
 
@@ -231,10 +269,18 @@ impl FourLetterWords {
     }
 
     fn mntr(&self) -> String {
+        let member = (self.ctx.member)();
         let mut text = format!(
-            "zk_version\t{}\nzk_server_state\tstandalone\n",
-            full_version()
+            "zk_version\t{}\nzk_server_state\t{}\n",
+            full_version(),
+            mode(member.as_ref())
         );
+        if let Some(member) = member {
+            text.push_str(&format!("zk_peer_state\t{}\n", peer_state(member.role)));
+            if let (Role::Observing, Some(leader)) = (member.role, member.leader) {
+                text.push_str(&format!("zk_observer_master_id\t{}\n", leader.0));
+            }
+        }
         for Reading { key, value } in self.ctx.readings() {
             text.push_str(&format!("zk_{key}\t{value}\n"));
         }

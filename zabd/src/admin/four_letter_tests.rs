@@ -5,10 +5,11 @@ use std::sync::{Arc, RwLock};
 use jute_codec::{SessionId, Zxid};
 
 use super::*;
-use crate::admin::{Metrics, RuntimeFigures};
+use crate::admin::{LearnerCounts, MemberFigures, Metrics, RuntimeFigures};
 use crate::net::client::Connections;
 use crate::net::clock::MonotonicClock;
 use crate::net::stats::ServerStats;
+use crate::replica::ensemble::ServerId;
 use crate::state::StateParams;
 
 const CONN: ConnId = ConnId(1);
@@ -34,6 +35,8 @@ fn words(is_enabled: fn(&str) -> bool) -> FourLetterWords {
         dir_bytes: Arc::new(|| (67_109_602, 12)),
         is_enabled: Arc::new(is_enabled),
         runtime: Arc::new(RuntimeFigures::default),
+        member: Arc::new(|| None),
+        proposal_sizes: Arc::default(),
     })
 }
 
@@ -175,4 +178,100 @@ fn srst_forgets_counts() {
     assert!(ask(&words, b"srvr").contains("Latency min/avg/max: 3/3.0/3\nReceived: 7\n"));
     ask(&words, b"srst");
     assert!(ask(&words, b"srvr").contains("Latency min/avg/max: 0/0.0/0\nReceived: 0\n"));
+}
+
+/// `words`, of a member of an ensemble of three.
+fn member_words(role: Role) -> FourLetterWords {
+    let mut words = words(|_| true);
+    words.ctx.member = Arc::new(move || {
+        Some(MemberFigures {
+            role,
+            leader: Some(ServerId(2)),
+            quorum_size: 3,
+            learners: LearnerCounts {
+                all: 3,
+                synced_followers: 2,
+                ..LearnerCounts::default()
+            },
+            leading_since_ms: -1,
+        })
+    });
+    words
+}
+
+#[test]
+fn a_member_says_what_it_is() {
+    for (role, mode, heading) in [
+        (
+            Role::Leading,
+            "leader",
+            "zk_server_state\tleader\nzk_peer_state\tleading - broadcast\n",
+        ),
+        (
+            Role::Following,
+            "follower",
+            "zk_server_state\tfollower\nzk_peer_state\tfollowing - broadcast\n",
+        ),
+        (
+            Role::Observing,
+            "observer",
+            "zk_server_state\tobserver\nzk_peer_state\tobserving - broadcast\nzk_observer_master_id\t2\n",
+        ),
+    ] {
+        let words = member_words(role);
+        let proposals = if role == Role::Leading {
+            "Proposal sizes last/min/max: -1/-1/-1\n"
+        } else {
+            ""
+        };
+        let tail = format!("\nMode: {mode}\nNode count: 5\n{proposals}");
+        for word in [b"srvr", b"stat"] {
+            assert!(ask(&words, word).ends_with(&tail), "{role:?}");
+        }
+        assert!(ask(&words, b"mntr").contains(heading), "{role:?}");
+        assert_eq!(ask(&words, b"isro"), "rw");
+        let sessions = if role == Role::Leading {
+            "SessionTracker dump:\nSession Sets (0)/(0):\n"
+        } else {
+            "SessionTracker dump:\nGlobal Sessions(0):\n"
+        };
+        assert!(ask(&words, b"dump").starts_with(sessions), "{role:?}");
+    }
+}
+
+#[test]
+fn proposal_sizes_are_shown_until_srst() {
+    let words = member_words(Role::Leading);
+    words.ctx.proposal_sizes.record(68, 48, 100);
+    assert!(ask(&words, b"srvr").ends_with("\nProposal sizes last/min/max: 68/48/100\n"));
+    ask(&words, b"srst");
+    assert!(ask(&words, b"srvr").ends_with("\nProposal sizes last/min/max: -1/-1/-1\n"));
+}
+
+#[test]
+fn a_server_that_serves_nobody_says_so() {
+    let stopped = member_words(Role::Following);
+    stopped.ctx.state.write().unwrap().set_serving(false);
+    for words in [stopped, member_words(Role::Looking)] {
+        for word in "conf cons crst dirs dump mntr srst srvr stat wchc wchp wchs".split(' ') {
+            assert_eq!(
+                ask(&words, word.as_bytes().try_into().unwrap()),
+                "This ZooKeeper instance is not currently serving requests\n",
+                "{word}"
+            );
+        }
+        for (word, answer) in [
+            (
+                b"hash",
+                "This ZooKeeper instance is not currently serving requests",
+            ),
+            (b"isro", "null"),
+            (b"ruok", "imok"),
+            (b"gtmk", "306"),
+        ] {
+            assert_eq!(ask(&words, word), answer);
+        }
+        assert_eq!(ask_with(&words, b"stmk", &2i64.to_be_bytes()), "2");
+        assert!(ask(&words, b"envi").starts_with("Environment:\nzookeeper.version="));
+    }
 }

@@ -12,6 +12,7 @@
 mod context;
 mod four_letter;
 mod java;
+mod member;
 pub mod metrics;
 mod version;
 mod words;
@@ -19,4 +20,5 @@ mod words;
 pub use self::metrics::Metrics;
 pub use context::{AdminContext, RuntimeFigures, SessionBuckets};
 pub use four_letter::FourLetterWords;
+pub use member::{LearnerCounts, MemberFigures};
 pub use version::full_version;

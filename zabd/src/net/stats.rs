@@ -235,7 +235,7 @@ impl Sizes {
         self.max.load(Relaxed)
     }
 
-    fn reset(&self) {
+    pub(crate) fn reset(&self) {
         for size in [&self.last, &self.min, &self.max] {
             size.store(-1, Relaxed);
         }

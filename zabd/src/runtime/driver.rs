@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +15,13 @@ use super::clock::SystemClock;
 use super::mailbox::{Mailbox, Taken};
 use super::peers::Peers;
 use crate::net::client::Connections;
+use crate::net::stats::Sizes;
 use crate::replica::Replica;
 use crate::replica::effect::{Effect, WriteSeq};
+use crate::replica::ensemble::ServerId;
 use crate::replica::input::Input;
 use crate::replica::session::SessionTracker;
-use crate::replica::zab::{ZabEffect, ZabInput};
+use crate::replica::zab::{Role, Zab, ZabEffect, ZabInput};
 use crate::state::conn::ConnId;
 use crate::state::{Committed, Outputs, State};
 use crate::storage::epochs::{EpochFile, Epochs};
@@ -49,6 +51,32 @@ pub(super) struct DriverFigures {
     pub(super) outstanding: AtomicU64,
     /// Live sessions.
     pub(super) sessions: AtomicI64,
+    /// What this server is in its ensemble.
+    pub(super) place: Mutex<Place>,
+    /// Sizes of what it proposes as leader, in bytes.
+    pub(super) proposal_sizes: Arc<Sizes>,
+}
+
+/// A server's place in its ensemble.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) role: Role,
+    pub(super) leader: Option<ServerId>,
+    /// Of a leader: who, whether an observer, whether it serves clients.
+    pub(super) learners: Vec<(ServerId, bool, bool)>,
+    /// Since when it has led a quorum, in monotonic milliseconds; -1 unless it does.
+    pub(super) leading_since_ms: i64,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            role: Role::Looking,
+            leader: None,
+            learners: Vec::new(),
+            leading_since_ms: -1,
+        }
+    }
 }
 
 /// Something for the state or for connections, in the order of the replica's effects.
@@ -206,6 +234,14 @@ impl Driver {
                     payload,
                 } => {
                     bytes += payload.len() as u64;
+                    if self
+                        .replica
+                        .zab()
+                        .is_some_and(|zab| zab.role() == Role::Leading)
+                    {
+                        let size = i64::try_from(payload.len()).unwrap_or(i64::MAX);
+                        self.figures.proposal_sizes.record(size, size, size);
+                    }
                     records.last = write;
                     records.txns.push((zxid, payload));
                 }
@@ -343,5 +379,32 @@ impl Driver {
         let sessions = self.replica.sessions().map_or(0, SessionTracker::len);
         let sessions = i64::try_from(sessions).unwrap_or(i64::MAX);
         self.figures.sessions.store(sessions, Ordering::Relaxed);
+        if let Some(zab) = self.replica.zab() {
+            self.publish_place(zab);
+        }
+    }
+
+    fn publish_place(&self, zab: &Zab) {
+        let mut place = self
+            .figures
+            .place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let leads = zab.role() == Role::Leading && zab.is_established();
+        let since_ms = match (leads, place.leading_since_ms) {
+            (false, _) => -1,
+            (true, ..0) => self.clock.monotonic().now_ms(),
+            (true, since_ms) => since_ms,
+        };
+        if zab.role() != Role::Leading {
+            // Whoever leads next begins anew.
+            self.figures.proposal_sizes.reset();
+        }
+        *place = Place {
+            role: zab.role(),
+            leader: zab.leader(),
+            learners: zab.learners(),
+            leading_since_ms: since_ms,
+        };
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -20,7 +20,9 @@ use super::mailbox::Mailbox;
 use super::peers::{Peers, PeersError};
 use super::recover::{RecoverError, Recovery, recover, recovered, refuse_java_data};
 use super::settings;
-use crate::admin::{AdminContext, FourLetterWords, Metrics, RuntimeFigures};
+use crate::admin::{
+    AdminContext, FourLetterWords, LearnerCounts, MemberFigures, Metrics, RuntimeFigures,
+};
 use crate::auth::Providers;
 use crate::config::{ConfFigures, Config};
 use crate::net::client::{
@@ -285,6 +287,7 @@ impl Shared {
     ) -> AdminContext {
         let (mailbox, config) = (Arc::clone(&self.mailbox), Arc::clone(&self.config));
         let (conf, dirs, runtime) = (self.clone(), self.clone(), self.clone());
+        let member = self.clone();
         AdminContext {
             state: Arc::clone(&self.state),
             connections: Arc::clone(&self.connections),
@@ -298,6 +301,8 @@ impl Shared {
             dir_bytes: Arc::new(move || dirs.dir_bytes()),
             is_enabled: Arc::new(move |word| config.four_letter_whitelist.allows(word)),
             runtime: Arc::new(move || runtime.figures()),
+            member: Arc::new(move || member.member_figures()),
+            proposal_sizes: Arc::clone(&self.driver.proposal_sizes),
         }
     }
 
@@ -318,6 +323,22 @@ impl Shared {
             bytes_below(&self.layout.snapshot_dir),
             bytes_below(&self.layout.log_dir),
         )
+    }
+
+    fn member_figures(&self) -> Option<MemberFigures> {
+        let members = &self.config.ensemble.as_ref()?.members;
+        let place = self
+            .driver
+            .place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Some(MemberFigures {
+            role: place.role,
+            leader: place.leader,
+            quorum_size: members.voters().count(),
+            learners: LearnerCounts::of(&place.learners, |server| members.is_voter(server)),
+            leading_since_ms: place.leading_since_ms,
+        })
     }
 
     fn figures(&self) -> RuntimeFigures {

@@ -9,6 +9,7 @@ use super::recorder::Name;
 use super::summary::Summary;
 use crate::admin::context::{AdminContext, RuntimeFigures};
 use crate::admin::four_letter::NODES_MORE;
+use crate::replica::zab::Role;
 use crate::state::tree::quota::StatsTrack;
 use crate::state::watch::WatchTotals;
 use crate::state::{Figures, State};
@@ -54,6 +55,10 @@ impl AdminContext {
     }
 
     fn gauges_and_counters(&self, look: &Look, runtime: &RuntimeFigures, out: &mut Vec<Reading>) {
+        for (name, value) in self.ensemble_gauges() {
+            let key = name.to_owned();
+            out.push(Reading { key, value });
+        }
         let mut recorded = self.metrics.gauges();
         let figures = self.gauge_figures(look, runtime);
         for (name, _) in GAUGES {
@@ -105,6 +110,48 @@ impl AdminContext {
         }
     }
 
+    /// What servers of an ensemble show besides.
+    ///
+    /// ZooKeeper: `QuorumZooKeeperServer.registerMetrics`, `LeaderZooKeeperServer.registerMetrics`.
+    fn ensemble_gauges(&self) -> Vec<(&'static str, Value)> {
+        let Some(member) = (self.member)() else {
+            return Vec::new();
+        };
+        let mut gauges = vec![("quorum_size", Value::size(member.quorum_size))];
+        if member.role == Role::Leading {
+            let (learners, sizes) = (member.learners, &self.proposal_sizes);
+            let uptime_ms = if member.leading_since_ms < 0 {
+                0
+            } else {
+                self.clock.now_ms() - member.leading_since_ms
+            };
+            gauges.extend([
+                ("last_proposal_size", Value::Whole(sizes.last())),
+                ("leader_uptime", Value::Whole(uptime_ms)),
+                ("learners", Value::size(learners.all)),
+                ("max_proposal_size", Value::Whole(sizes.max())),
+                ("min_proposal_size", Value::Whole(sizes.min())),
+                // A sync of a learner waits in the order of proposals here, in no queue of its own.
+                ("pending_syncs", Value::Whole(0)),
+                ("synced_followers", Value::size(learners.synced_followers)),
+                (
+                    "synced_non_voting_followers",
+                    Value::size(learners.synced_non_voting_followers),
+                ),
+                ("synced_observers", Value::size(learners.synced_observers)),
+            ]);
+        }
+        gauges
+    }
+
+    /// Live sessions: the leader's word, elsewhere the state's.
+    fn sessions(&self, look: &Look, runtime: &RuntimeFigures) -> Value {
+        match (self.member)() {
+            Some(member) if member.role != Role::Leading => Value::size(look.state.sessions),
+            _ => Value::Whole(runtime.sessions),
+        }
+    }
+
     fn gauge_figures(&self, look: &Look, runtime: &RuntimeFigures) -> Values {
         let stats = &self.stats;
         BTreeMap::from([
@@ -122,7 +169,7 @@ impl AdminContext {
                 Value::Real(stats.connection_drop_probability()),
             ),
             ("ephemerals_count", Value::size(look.state.ephemerals)),
-            ("global_sessions", Value::Whole(runtime.sessions)),
+            ("global_sessions", self.sessions(look, runtime)),
             (
                 "last_client_response_size",
                 Value::Whole(stats.response_size.last()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 use super::*;
-use crate::admin::Metrics;
+use crate::admin::{LearnerCounts, MemberFigures, Metrics};
 use crate::net::client::Connections;
 use crate::net::clock::MonotonicClock;
 use crate::net::stats::ServerStats;
@@ -38,6 +38,8 @@ fn context() -> AdminContext {
         dir_bytes: Arc::new(|| (0, 0)),
         is_enabled: Arc::new(|_| true),
         runtime: Arc::new(|| RUNTIME),
+        member: Arc::new(|| None),
+        proposal_sizes: Arc::default(),
     }
 }
 
@@ -179,4 +181,55 @@ fn quotas_add_up_by_the_first_element_of_the_path() {
          b_quota_bytes_limit_per_namespace=-1 b_quota_bytes_usage_per_namespace=0 \
          b_quota_count_limit_per_namespace=-1 b_quota_count_usage_per_namespace=1"
     );
+}
+
+/// What Apache ZooKeeper 3.9.5 shows of a member beyond what it shows of a standalone server.
+#[test]
+fn members_show_what_apaches_show() {
+    let leaders = [
+        ("last_proposal_size", "68"),
+        ("leader_uptime", "0"),
+        ("learners", "3"),
+        ("max_proposal_size", "100"),
+        ("min_proposal_size", "48"),
+        ("pending_syncs", "0"),
+        ("quorum_size", "3"),
+        ("synced_followers", "2"),
+        ("synced_non_voting_followers", "0"),
+        ("synced_observers", "1"),
+    ];
+    let learners = [("quorum_size", "3")];
+    for (role, more) in [
+        (Role::Leading, &leaders[..]),
+        (Role::Following, &learners),
+        (Role::Observing, &learners),
+    ] {
+        let mut ctx = context();
+        let alone = shown(&ctx);
+        ctx.proposal_sizes.record(68, 48, 100);
+        ctx.member = Arc::new(move || {
+            Some(MemberFigures {
+                role,
+                leader: None,
+                quorum_size: 3,
+                learners: LearnerCounts {
+                    all: 3,
+                    synced_followers: 2,
+                    synced_non_voting_followers: 0,
+                    synced_observers: 1,
+                },
+                leading_since_ms: -1,
+            })
+        });
+        let mut shown = shown(&ctx);
+        // The driver counts the sessions of a leader, the state those of others.
+        let sessions = if role == Role::Leading { "3" } else { "0" };
+        assert_eq!(shown["global_sessions"], sessions);
+        shown.retain(|key, _| !alone.contains_key(key));
+        let shown: Vec<(&str, &str)> = shown
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(shown, more, "{role:?}");
+    }
 }

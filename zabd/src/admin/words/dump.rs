@@ -11,11 +11,18 @@ use crate::net::client::ConnInfo;
 
 /// What `dump` is made of.
 pub(in crate::admin) struct Dump<'a> {
-    /// Sessions by the monotonic millisecond at which they expire, soonest first.
-    pub(in crate::admin) sessions: &'a [(i64, Vec<SessionId>)],
+    pub(in crate::admin) sessions: DumpedSessions<'a>,
     pub(in crate::admin) ephemerals: &'a [(SessionId, Vec<String>)],
     pub(in crate::admin) connections: &'a [ConnInfo],
     pub(in crate::admin) now: Now,
+}
+
+/// Sessions, as far as this server knows of them.
+pub(in crate::admin) enum DumpedSessions<'a> {
+    /// By the monotonic millisecond at which they expire, soonest first.
+    Expiring(&'a [(i64, Vec<SessionId>)]),
+    /// Sorted, with timeouts in milliseconds: a learner does not know when they expire.
+    Global(&'a [(SessionId, i32)]),
 }
 
 /// The same moment on both clocks, in milliseconds.
@@ -37,13 +44,27 @@ impl Now {
 impl Dump<'_> {
     /// The answer to `dump`.
     ///
-    /// ZooKeeper: `DumpCommand`, `SessionTrackerImpl.dumpSessions`, `DataTree.dumpEphemerals`,
+    /// ZooKeeper: `DumpCommand`, `SessionTrackerImpl.dumpSessions`, `LearnerSessionTracker.dumpSessions`, `DataTree.dumpEphemerals`,
     /// `NIOServerCnxnFactory.dumpConnections`.
     pub(in crate::admin) fn text(&self) -> String {
-        let mut text = String::from("SessionTracker dump:\nSession ");
-        self.expiring(&mut text, self.sessions, |text, session| {
-            append(text, format_args!("\t{session}\n"))
-        });
+        let mut text = String::from("SessionTracker dump:\n");
+        match self.sessions {
+            DumpedSessions::Expiring(sessions) => {
+                text.push_str("Session ");
+                self.expiring(&mut text, sessions, |text, session| {
+                    append(text, format_args!("\t{session}\n"))
+                });
+            }
+            DumpedSessions::Global(sessions) => {
+                append(
+                    &mut text,
+                    format_args!("Global Sessions({}):\n", sessions.len()),
+                );
+                for (session, timeout_ms) in sessions {
+                    append(&mut text, format_args!("{session}\t{timeout_ms}ms\n"));
+                }
+            }
+        }
         let owners = self.ephemerals.len();
         append(
             &mut text,
@@ -113,7 +134,7 @@ mod tests {
         ];
         let session = connections[1].session;
         let dump = Dump {
-            sessions: &[(20_000, vec![session])],
+            sessions: DumpedSessions::Expiring(&[(20_000, vec![session])]),
             ephemerals: &[(session, vec!["/app/e".to_owned(), "/app/f".to_owned()])],
             connections: &connections,
             now: NOW,
@@ -129,9 +150,22 @@ mod tests {
     }
 
     #[test]
+    fn a_learner_shows_timeouts() {
+        let dump = Dump {
+            sessions: DumpedSessions::Global(&[(SessionId(0x77), 4000), (SessionId(0x78), 30_000)]),
+            ephemerals: &[],
+            connections: &[],
+            now: NOW,
+        };
+        assert!(dump.text().starts_with(
+            "SessionTracker dump:\nGlobal Sessions(2):\n0x77\t4000ms\n0x78\t30000ms\nephemeral nodes dump:\n"
+        ));
+    }
+
+    #[test]
     fn an_empty_dump_keeps_its_titles() {
         let dump = Dump {
-            sessions: &[],
+            sessions: DumpedSessions::Expiring(&[]),
             ephemerals: &[],
             connections: &[],
             now: NOW,

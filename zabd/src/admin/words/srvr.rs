@@ -14,6 +14,9 @@ pub(in crate::admin) struct Srvr {
     pub(in crate::admin) outstanding: i64,
     pub(in crate::admin) zxid: i64,
     pub(in crate::admin) nodes: usize,
+    pub(in crate::admin) mode: &'static str,
+    /// The last, the smallest and the greatest proposal in bytes, of a leader.
+    pub(in crate::admin) proposals: Option<(i64, i64, i64)>,
 }
 
 impl Srvr {
@@ -22,9 +25,12 @@ impl Srvr {
     /// ZooKeeper: `ServerStats.toString`, `StatCommand`.
     pub(in crate::admin) fn text(&self) -> String {
         let avg = to_four_places(self.avg_latency_ms);
+        let proposals = self.proposals.map_or_else(String::new, |(last, min, max)| {
+            format!("Proposal sizes last/min/max: {last}/{min}/{max}\n")
+        });
         format!(
             "Latency min/avg/max: {}/{avg}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\n\
-             Zxid: {:#x}\nMode: standalone\nNode count: {}\n",
+             Zxid: {:#x}\nMode: {}\nNode count: {}\n{proposals}",
             self.min_latency_ms,
             self.max_latency_ms,
             self.received,
@@ -32,6 +38,7 @@ impl Srvr {
             self.connections,
             self.outstanding,
             self.zxid,
+            self.mode,
             self.nodes,
         )
     }
@@ -53,6 +60,8 @@ mod tests {
             outstanding: 0,
             zxid: 0x4,
             nodes: 8,
+            mode: "standalone",
+            proposals: None,
         };
         assert_eq!(
             srvr.text(),
@@ -61,10 +70,17 @@ mod tests {
         );
         let later = Srvr {
             zxid: 0x5_0000_00ab,
+            mode: "leader",
+            proposals: Some((68, 48, 100)),
             avg_latency_ms: 73.0 / 64.0,
             ..srvr
         };
         assert!(later.text().contains("0/1.1406/6\n"));
         assert!(later.text().contains("\nZxid: 0x5000000ab\n"));
+        assert!(
+            later.text().ends_with(
+                "\nMode: leader\nNode count: 8\nProposal sizes last/min/max: 68/48/100\n"
+            )
+        );
     }
 }
