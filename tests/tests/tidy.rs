@@ -15,7 +15,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("image", &["image", "storage", "state"]),
     ("net", &["net", "replica", "state"]),
     ("auth", &["auth", "state"]),
-    ("admin", &["admin", "auth", "net", "state", "replica", "storage"]),
+    (
+        "admin",
+        &["admin", "auth", "net", "state", "replica", "storage"],
+    ),
     ("config", &["config", "replica"]),
     (
         "runtime",

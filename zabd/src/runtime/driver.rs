@@ -21,7 +21,7 @@ use crate::replica::effect::{Effect, WriteSeq};
 use crate::replica::ensemble::ServerId;
 use crate::replica::input::Input;
 use crate::replica::session::SessionTracker;
-use crate::replica::zab::{Role, Zab, ZabEffect, ZabInput};
+use crate::replica::zab::{Role, Zab, ZabEffect};
 use crate::state::conn::ConnId;
 use crate::state::{Committed, Outputs, State};
 use crate::storage::epochs::{EpochFile, Epochs};
@@ -29,9 +29,6 @@ use crate::storage::log_thread::{self, DurableWrite, LogHandle};
 
 /// How many transactions are applied in one go: readers wait for one batch at the most.
 const APPLY_AT_ONCE: usize = 128;
-
-/// How long a copy is kept that differs from the leader's, if it has been fetched anew before.
-const DIVERGED_AGAIN_MS: i64 = 600_000;
 
 /// The longest sleep; deadlines beyond it are looked at again.
 const PATIENCE_MAX: Duration = Duration::from_secs(10);
@@ -125,10 +122,6 @@ pub(super) struct Driver {
     /// The other servers, of a member of an ensemble.
     pub(super) peers: Option<Peers>,
     pub(super) figures: Arc<DriverFigures>,
-    /// A learner's copy of the data is not the leader's.
-    pub(super) has_diverged: bool,
-    /// Until then a copy that differs is not fetched anew once more, in monotonic milliseconds.
-    pub(super) diverged_until_ms: i64,
     /// Until then nothing is said of quotas, in monotonic milliseconds.
     pub(super) quota_silence_until_ms: i64,
     /// Called after each batch.
@@ -164,24 +157,7 @@ impl Driver {
                 drop(question.send(self.session_buckets()));
             }
             self.step(&mut taken.inputs, &mut effects);
-            if std::mem::take(&mut self.has_diverged) {
-                self.on_diverged(&mut effects);
-            }
         }
-    }
-
-    /// A learner fetches everything anew rather than spread what is wrong. Not again and again: if it is the leader that
-    /// is wrong, serving nobody would be worse.
-    fn on_diverged(&mut self, effects: &mut Vec<Effect>) {
-        let now_ms = self.clock.monotonic().now_ms();
-        if now_ms < self.diverged_until_ms {
-            return;
-        }
-        self.diverged_until_ms = now_ms + DIVERGED_AGAIN_MS;
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let diverged = Input::Peer(ZabInput::Diverged);
-        self.replica
-            .step(self.clock.now(), diverged, &state, effects);
     }
 
     fn session_buckets(&self) -> Vec<(i64, Vec<SessionId>)> {
@@ -333,7 +309,6 @@ impl Driver {
                             self.figures
                                 .digest_mismatches
                                 .fetch_add(1, Ordering::Relaxed);
-                            self.has_diverged = true;
                             error!(%mismatch, "the tree is not what was predicted; please report this");
                         }
                     }
@@ -348,6 +323,9 @@ impl Driver {
                         outputs.reply(conn, &header, |out| path.write(out));
                     }
                     Step::Serve(serves) => {
+                        if let (true, Some(peers)) = (serves, &self.peers) {
+                            peers.history_is_whole();
+                        }
                         state.set_serving(serves);
                         if !serves {
                             self.connections.close_all();

@@ -21,7 +21,7 @@ use crate::replica::input::Input;
 use crate::replica::zab::{LinkId, LogPlace, ZabInput};
 use crate::state::{State, StateParams};
 use crate::storage::disk::RealDisk;
-use crate::storage::install::{InstallError, Installation};
+use crate::storage::install::{Incomplete, InstallError, Installation};
 use crate::storage::log_thread::{DurableWrite, LogHandle, SubmitError};
 use crate::storage::recovery::Layout;
 use crate::storage::snapshot::{RocksStore, SnapshotStore};
@@ -137,6 +137,11 @@ impl History {
     ) -> Result<Result<(), InstallError>, Stopping> {
         let this = Arc::clone(self);
         self.with_store(move |store, answer| {
+            // Until everything behind the snapshot is there too, a restart must not vote on the strength of it.
+            if let Err(problem) = this.incomplete().set(&RealDisk, zxid) {
+                answer.send(Err(problem)).ok();
+                return None;
+            }
             let installation = match Installation::begin(&RealDisk, &this.layout, zxid) {
                 Ok(installation) => installation,
                 Err(problem) => {
@@ -162,6 +167,18 @@ impl History {
             answer.send(Ok(())).ok();
             Some(zxid)
         })
+    }
+
+    /// A leader's whole history is on disk.
+    pub(super) fn is_whole(&self) {
+        if let Err(problem) = self.incomplete().clear(&RealDisk) {
+            // The next start is careful without need.
+            error!(problem = %chain(&problem), "cannot remove the mark of a history that was incomplete");
+        }
+    }
+
+    fn incomplete(&self) -> Incomplete {
+        Incomplete::new(&self.layout)
     }
 
     /// What was staged is not wanted any more.

@@ -158,6 +158,11 @@ impl Peers {
         }
     }
 
+    /// A leader's whole history is on disk.
+    pub(super) fn history_is_whole(&self) {
+        self.history.is_whole();
+    }
+
     pub(super) fn stop(self) {
         self.election.stop();
         self.quorum.stop();

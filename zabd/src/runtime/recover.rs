@@ -14,6 +14,7 @@ use crate::replica::zab;
 use crate::state::{State, StateParams};
 use crate::storage::disk::RealDisk;
 use crate::storage::epochs::{EpochError, EpochFile, Epochs};
+use crate::storage::install::{Incomplete, InstallError};
 use crate::storage::recovery::{RecoveryError, Storage, StorageOptions};
 use crate::storage::snapshot::{FoldBatch, RocksStore, SnapshotError, SnapshotStore};
 use crate::storage::txn_log::LogError;
@@ -48,6 +49,9 @@ pub enum RecoverError {
     /// The epochs that this server has promised by.
     #[error(transparent)]
     Epochs(#[from] EpochError),
+    /// A leader's history that was being taken over.
+    #[error(transparent)]
+    Install(#[from] InstallError),
 }
 
 impl From<SnapshotError> for RecoverError {
@@ -147,8 +151,15 @@ pub(super) fn recovered(
              before it has everything from a leader"
         );
     }
+    let is_incomplete = Incomplete::new(&storage.layout).is_set(&RealDisk)?;
+    if is_incomplete {
+        warn!(
+            "the last run ended while it was taking over a leader's history: this server does not vote before it has all \
+             of one"
+        );
+    }
     Ok(zab::Recovered {
-        may_lack: is_empty && !may_be_new,
+        may_lack: is_incomplete || (is_empty && !may_be_new),
         epochs: zab::Epochs { accepted, current },
         last,
         recent: storage.log.index().tail(recent.0, recent.1)?,

@@ -216,8 +216,6 @@ impl Server {
             epochs,
             peers,
             figures: Arc::clone(&shared.driver),
-            has_diverged: false,
-            diverged_until_ms: 0,
             quota_silence_until_ms: 0,
             after_batch: Box::new(move |report| after_batch.after_batch(report)),
         };

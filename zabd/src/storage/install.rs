@@ -144,6 +144,52 @@ impl Installation {
     }
 }
 
+/// The mark of a server that is taking over a leader's history: a snapshot, and transactions behind it. The snapshot may
+/// be older than what the server had, and had acknowledged, so until the rest is there it must not vote.
+#[derive(Debug)]
+pub struct Incomplete {
+    mark: PathBuf,
+}
+
+impl Incomplete {
+    /// That of a server.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self {
+            mark: layout.root.join(INCOMPLETE_NAME),
+        }
+    }
+
+    /// Sets the mark, durably, before a snapshot as of `zxid` is put in place.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn set<D: Disk>(&self, disk: &D, zxid: Zxid) -> Result<(), InstallError> {
+        let bytes = seal(&format!("taking over from {zxid}\n"));
+        write_atomically(disk, &self.mark, &bytes).map_err(failed("write", &self.mark))
+    }
+
+    /// Whether the mark is there, whatever is in it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn is_set<D: Disk>(&self, disk: &D) -> Result<bool, InstallError> {
+        let found = disk.read_whole(&self.mark);
+        Ok(found.map_err(failed("read", &self.mark))?.is_some())
+    }
+
+    /// Removes the mark, if it is there, when a leader's whole history is durable.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn clear<D: Disk>(&self, disk: &D) -> Result<(), InstallError> {
+        if self.is_set(disk)? {
+            remove(disk, &self.mark)?;
+        }
+        Ok(())
+    }
+}
+
 fn decode(bytes: &[u8]) -> Result<Zxid, &'static str> {
     let hex = unseal(bytes)?
         .strip_prefix("received 0x")
@@ -185,6 +231,7 @@ fn as_of(found: Option<Zxid>) -> String {
 }
 
 const MARK_NAME: &str = "received";
+const INCOMPLETE_NAME: &str = "incomplete";
 
 const REPAIR: &str = "If this server belongs to an ensemble that has a quorum without it, move all its zabd directories \
                       away and let it synchronise from the others";
@@ -194,6 +241,20 @@ mod tests {
     use super::*;
     use crate::storage::disk::{Crash, SimDisk};
     use crate::storage::snapshot::{FoldBatch, MemStore};
+
+    #[test]
+    fn a_mark_of_what_is_incomplete_survives_and_goes() {
+        let disk = SimDisk::new(3);
+        disk.create_dir_all(Path::new("/data/zabd")).unwrap();
+        let mark = Incomplete::new(&layout());
+        assert!(!mark.is_set(&disk).unwrap());
+        mark.clear(&disk).unwrap();
+        mark.set(&disk, Zxid(7)).unwrap();
+        disk.reboot(Crash::Process);
+        assert!(mark.is_set(&disk).unwrap());
+        mark.clear(&disk).unwrap();
+        assert!(!mark.is_set(&disk).unwrap());
+    }
 
     fn layout() -> Layout {
         Layout::new(Path::new("/data"), Path::new("/logs"))

@@ -500,7 +500,11 @@ impl Zab {
                 match std::mem::take(&mut core.installing) {
                     Installing::Nothing => return Ok(()),
                     Installing::Cut => core.history.cut(zxid),
-                    Installing::Snapshot => core.history.replace(zxid),
+                    Installing::Snapshot => {
+                        // What it had beyond that, and has perhaps acknowledged, comes behind the snapshot.
+                        core.may_lack |= zxid < core.history.logged();
+                        core.history.replace(zxid);
+                    }
                 }
                 self.on_installed(now_ms, zxid, out)?;
             }
