@@ -16,7 +16,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::raw::four_letter_word;
 
@@ -213,7 +213,19 @@ impl Server {
     /// # Errors
     /// When it does not run, or the operating system refuses.
     pub fn pause(&self) -> anyhow::Result<()> {
-        signal(self.running()?, Signal::STOP)
+        let child = self.running()?;
+        signal(child, Signal::STOP)?;
+        // Its threads stop one after the other, and on a busy machine some go on for a while.
+        let deadline = Instant::now() + STOP_PATIENCE;
+        while Instant::now() < deadline {
+            let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+            if waitid(WaitId::Pid(process(child)?), options)?.is_some_and(|status| status.stopped())
+            {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(1));
+        }
+        bail!("{} did not stop where it stood", self.implementation.name());
     }
 
     /// Lets a paused process go on (SIGCONT).
@@ -341,9 +353,12 @@ impl Drop for Server {
 }
 
 fn signal(child: &Child, signal: Signal) -> anyhow::Result<()> {
+    kill_process(process(child)?, signal).context("signal the server")
+}
+
+fn process(child: &Child) -> anyhow::Result<Pid> {
     let id = i32::try_from(child.id()).context("process id")?;
-    let pid = Pid::from_raw(id).ok_or_else(|| anyhow!("process id 0"))?;
-    kill_process(pid, signal).context("signal the server")
+    Pid::from_raw(id).ok_or_else(|| anyhow!("process id 0"))
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {
