@@ -131,7 +131,7 @@ impl AdminContext {
                 ("learners", Value::size(learners.all)),
                 ("max_proposal_size", Value::Whole(sizes.max())),
                 ("min_proposal_size", Value::Whole(sizes.min())),
-                // A sync of a learner waits in the order of proposals here, in no queue of its own.
+                // Syncs wait for a commit, a round trip at the most; they are not counted.
                 ("pending_syncs", Value::Whole(0)),
                 ("synced_followers", Value::size(learners.synced_followers)),
                 (
