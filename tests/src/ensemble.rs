@@ -202,11 +202,22 @@ impl Ensemble {
             && last.is_some_and(|line| line.contains("zabd::runtime::peers: leading"))
     }
 
-    /// Reads everything from every server, and compares.
+    /// Reads everything from every server, and compares. One server is read after the other, and sessions of earlier
+    /// clients may end meanwhile, with their nodes: what differs is looked at again for a while.
     ///
     /// # Errors
-    /// When a server cannot be read, or has something else than the first.
+    /// When a server cannot be read, or still has something else than the first.
     pub fn same_tree(&self) -> anyhow::Result<Tree> {
+        let until = Instant::now() + SAME_WITHIN;
+        loop {
+            match self.same_tree_now() {
+                Err(_) if Instant::now() < until => sleep(Duration::from_millis(500)),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn same_tree_now(&self) -> anyhow::Result<Tree> {
         let mut first = None;
         for number in self.all() {
             let tree = tree(&mut self.client(number)?)
@@ -241,6 +252,9 @@ impl Ensemble {
         text
     }
 }
+
+/// How long servers may differ: longer than the timeouts of clients that went without a word.
+const SAME_WITHIN: Duration = Duration::from_secs(30);
 
 /// A port that nothing listens on, outside the range from which the system takes the ports of those who connect: a
 /// server that comes back would else find its port taken now and then.
