@@ -1,4 +1,4 @@
-//! Clients that write without pause while servers fail under them, and hold the servers to what they answered.
+//! Clients that write on and on while servers fail under them, and hold the servers to what they answered.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,8 +14,11 @@ use jute_codec::{Text, Zxid};
 use crate::ensemble::{Tree, create_request, read};
 use crate::raw::{RawClient, connect_request};
 
-/// The timeout of a writer's session, in milliseconds: longer than an outage, shorter than the writing.
-const TIMEOUT_MS: i32 = 10_000;
+/// The timeout of a writer's session, in milliseconds: longer than any outage, and than reading everything in the end.
+const TIMEOUT_MS: i32 = 20_000;
+/// How long a writer rests between batches: all that it writes is read from every server in the end, and that must not
+/// take longer than its session lives.
+const REST: Duration = Duration::from_millis(25);
 /// Requests that a writer sends before it waits for the first reply.
 const BATCH: u32 = 8;
 /// A paused server accepts connections and says nothing: whoever waits longer than this tries another.
@@ -134,6 +137,7 @@ impl Writer {
             if whole.is_err() {
                 client = self.reconnect()?;
             }
+            sleep(REST);
         }
         Ok(self)
     }
