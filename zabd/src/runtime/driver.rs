@@ -245,7 +245,12 @@ impl Driver {
                 Effect::Synced { conn, xid, path } => {
                     steps.push_back(Step::Synced { conn, xid, path });
                 }
-                Effect::Serve => steps.push_back(Step::Serve(true)),
+                Effect::Serve => {
+                    if let Some(peers) = &self.peers {
+                        peers.history_is_whole();
+                    }
+                    steps.push_back(Step::Serve(true));
+                }
                 Effect::StopServing => steps.push_back(Step::Serve(false)),
                 Effect::Peer(
                     effect @ (ZabEffect::Truncate { .. } | ZabEffect::ReceiveSnapshot { .. }),
@@ -323,9 +328,6 @@ impl Driver {
                         outputs.reply(conn, &header, |out| path.write(out));
                     }
                     Step::Serve(serves) => {
-                        if let (true, Some(peers)) = (serves, &self.peers) {
-                            peers.history_is_whole();
-                        }
                         state.set_serving(serves);
                         if !serves {
                             self.connections.close_all();
