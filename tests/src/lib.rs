@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`ensemble`] | several zabd that agree, as child processes; what each of them knows, compared |
 //! | [`raw`] | [`raw::RawClient`]: any bytes out, frames in with their order and the kind of close kept |
+//! | [`seeds`], [`story`] | what both simulators are run with: many seeds at once, scripts retold |
 //! | [`servers`] | zabd and Apache ZooKeeper as child processes on loopback, from one description |
 //! | [`sim`] | the simulator: a server and its clients on virtual time and a virtual disk |
 //! | [`writers`] | clients that write through failures and remember what they were told |
@@ -11,7 +12,9 @@
 
 pub mod ensemble;
 pub mod raw;
+pub mod seeds;
 pub mod servers;
 pub mod sim;
+pub mod story;
 pub mod writers;
 pub mod zab;

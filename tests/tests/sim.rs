@@ -8,11 +8,8 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::fmt::Write as _;
-use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
+use zabd_tests::seeds::{run_all, seeds, variable};
 use zabd_tests::sim::{Plan, Planted, Report, Violation, check, run_caught};
 
 /// How many random histories are run unless the environment says otherwise.
@@ -20,53 +17,6 @@ const SEEDS: u64 = 3000;
 
 /// Seeds that found something once.
 const REGRESSIONS: &str = include_str!("sim_regression_seeds.txt");
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-fn seeds() -> Range<u64> {
-    let Some(asked) = variable("ZABD_SIM_SEEDS") else {
-        return 0..SEEDS;
-    };
-    match asked.split_once("..") {
-        Some((from, to)) => from.parse().unwrap()..to.parse().unwrap(),
-        None => 0..asked.parse().unwrap(),
-    }
-}
-
-/// Runs `plan_of` each number on all processors until `most` have failed; what failed, by number.
-fn run_all(
-    numbers: Range<u64>,
-    most: usize,
-    plan_of: impl Fn(u64) -> Plan + Sync,
-) -> (Vec<Report>, Vec<(u64, Violation)>) {
-    let next = AtomicU64::new(numbers.start);
-    let results = Mutex::new((Vec::new(), Vec::new()));
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let enough = results.lock().unwrap().1.len() >= most;
-                    if number >= numbers.end || enough {
-                        return;
-                    }
-                    let result = run_caught(&plan_of(number));
-                    let mut results = results.lock().unwrap();
-                    match result {
-                        Ok(report) => results.0.push(report),
-                        Err(violation) => results.1.push((number, violation)),
-                    }
-                }
-            });
-        }
-    });
-    let (reports, mut failures) = results.into_inner().unwrap();
-    failures.sort_by_key(|(number, _)| *number);
-    (reports, failures)
-}
 
 fn repeat(seed: u64, test: &str) -> String {
     format!("ZABD_SIM_SEED={seed} cargo test -p zabd-tests --test sim -- {test} --nocapture")
@@ -93,7 +43,9 @@ fn random_histories() {
         eprintln!("{report:?}");
         return;
     }
-    let (reports, failures) = run_all(seeds(), 5, Plan::random);
+    let (reports, failures) = run_all(seeds("ZABD_SIM_SEEDS", SEEDS), 5, |seed| {
+        run_caught(&Plan::random(seed))
+    });
     fail("random_histories", &failures);
     // A simulator in which nothing happens finds nothing.
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
@@ -152,7 +104,9 @@ fn crash_at_every_disk_operation() {
         let points = undisturbed.disk_operations;
         assert!(points > 100, "only {points} disk operations");
         let plan_of = |number: u64| Plan::crash_point(seed, Some((number / persistences, number)));
-        let (reports, failures) = run_all(0..points * persistences, 5, plan_of);
+        let (reports, failures) = run_all(0..points * persistences, 5, |number| {
+            run_caught(&plan_of(number))
+        });
         for (number, violation) in &failures {
             eprintln!(
                 "seed {seed}, power cut in operation {} ({number}): {violation}",
@@ -219,7 +173,7 @@ fn every_checker_fires_when_the_server_is_broken() {
             _ => (400, 4),
         };
         let plan_of = |seed| Plan::random(seed).with_planted(planted);
-        let (_, failures) = run_all(0..histories, most, plan_of);
+        let (_, failures) = run_all(0..histories, most, |number| run_caught(&plan_of(number)));
         let expected = promises_broken_by(planted);
         assert!(
             failures

@@ -5,69 +5,17 @@
 //! | `ZABD_ZAB_SEED` | run this seed alone, and print every step |
 //! | `ZABD_ZAB_SEEDS` | run so many seeds, or a range such as `5000..6000` |
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 use std::fmt::Write as _;
-use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 
+use zabd_tests::seeds::{run_all, seeds, variable};
 use zabd_tests::zab::check::{self, Checkers};
-use zabd_tests::zab::{Plan, Planted, Report, Violation, run_caught};
+use zabd_tests::zab::{Plan, Planted, Report, run_caught};
 
 /// How many random histories are run unless the environment says otherwise.
 const SEEDS: u64 = 2000;
 
 /// Seeds that found something once.
 const REGRESSIONS: &str = include_str!("zab_regression_seeds.txt");
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-fn seeds() -> Range<u64> {
-    let Some(asked) = variable("ZABD_ZAB_SEEDS") else {
-        return 0..SEEDS;
-    };
-    match asked.split_once("..") {
-        Some((from, to)) => from.parse().unwrap()..to.parse().unwrap(),
-        None => 0..asked.parse().unwrap(),
-    }
-}
-
-/// Runs `plan_of` each number on all processors until `most` have failed; what failed, by number.
-fn run_all(
-    numbers: Range<u64>,
-    most: usize,
-    plan_of: impl Fn(u64) -> Plan + Sync,
-) -> (Vec<Report>, Vec<(u64, Violation)>) {
-    let next = AtomicU64::new(numbers.start);
-    let results = Mutex::new((Vec::new(), Vec::new()));
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let enough = results.lock().unwrap().1.len() >= most;
-                    if number >= numbers.end || enough {
-                        return;
-                    }
-                    let result = run_caught(&plan_of(number));
-                    let mut results = results.lock().unwrap();
-                    match result {
-                        Ok(report) => results.0.push(report),
-                        Err(violation) => results.1.push((number, violation)),
-                    }
-                }
-            });
-        }
-    });
-    let (reports, mut failures) = results.into_inner().unwrap();
-    failures.sort_by_key(|(number, _)| *number);
-    (reports, failures)
-}
 
 fn repeat(seed: u64) -> String {
     format!(
@@ -88,7 +36,9 @@ fn random_histories() {
         eprintln!("{report:?}");
         return;
     }
-    let (reports, failures) = run_all(seeds(), 5, Plan::random);
+    let (reports, failures) = run_all(seeds("ZABD_ZAB_SEEDS", SEEDS), 5, |seed| {
+        run_caught(&Plan::random(seed))
+    });
     let mut words = String::new();
     for (seed, violation) in &failures {
         writeln!(words, "{violation}\n  to repeat: {}", repeat(*seed)).unwrap();
@@ -258,7 +208,7 @@ fn every_checker_fires_when_something_is_broken() {
     for (name, faults) in BROKEN_BY {
         for planted in *faults {
             let plan_of = |seed| Plan::random(seed).with_planted(*planted, Some(*name));
-            let (_, failures) = run_all(0..2000, 10, plan_of);
+            let (_, failures) = run_all(0..2000, 10, |number| run_caught(&plan_of(number)));
             let noticed = failures
                 .iter()
                 .filter(|(_, violation)| violation.invariant == *name);

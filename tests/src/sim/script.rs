@@ -36,35 +36,16 @@ use zabd::replica::session::password::password_of;
 use zabd::state::conn::{ClientRequest, ConnId, Submission, WriteBody};
 use zabd::state::{Output, Outputs, State, StateParams};
 
+use crate::story::retell;
+
 /// A script with what its commands print now, in the place of what it says that they print.
 ///
 /// # Errors
 /// When a command is none.
 pub fn run_script(script: &str) -> anyhow::Result<String> {
-    let mut story = Story::new();
-    let mut told = String::new();
-    let mut skipping = false;
-    for line in script.lines() {
-        if skipping {
-            skipping = !line.is_empty();
-            if skipping {
-                continue;
-            }
-        }
-        writeln!(told, "{line}")?;
-        if line == "----" {
-            let printed = std::mem::take(&mut story.printed);
-            told.push_str(if printed.is_empty() {
-                "(nothing)\n"
-            } else {
-                &printed
-            });
-            skipping = true;
-        } else if !line.is_empty() && !line.starts_with('#') {
-            story.command(line)?;
-        }
-    }
-    Ok(told)
+    retell(script, &mut Story::new(), Story::command, |story| {
+        &mut story.printed
+    })
 }
 
 struct Story {

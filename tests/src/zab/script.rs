@@ -17,7 +17,6 @@
 //! | `link-down L` | a connection is gone |
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -32,36 +31,16 @@ use zabd::replica::zab::{
 };
 
 use super::entry::Entry;
+use crate::story::retell;
 
 /// A script with what its commands print now, in the place of what it says that they print.
 ///
 /// # Errors
 /// When a command is none.
 pub fn run_script(script: &str) -> anyhow::Result<String> {
-    let mut story = Story::default();
-    let mut told = String::new();
-    let mut skipping = false;
-    for line in script.lines() {
-        if skipping {
-            skipping = !line.is_empty();
-            if skipping {
-                continue;
-            }
-        }
-        writeln!(told, "{line}")?;
-        if line == "----" {
-            let printed = std::mem::take(&mut story.printed);
-            told.push_str(if printed.is_empty() {
-                "(nothing)\n"
-            } else {
-                &printed
-            });
-            skipping = true;
-        } else if !line.is_empty() && !line.starts_with('#') {
-            story.command(line).with_context(|| line.to_owned())?;
-        }
-    }
-    Ok(told)
+    retell(script, &mut Story::default(), Story::command, |story| {
+        &mut story.printed
+    })
 }
 
 #[derive(Default)]
