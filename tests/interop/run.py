@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""Runs stock ZooKeeper clients against a standalone server: zabd, or Apache ZooKeeper for reference.
+"""Runs stock ZooKeeper clients against a server: zabd, or Apache ZooKeeper for reference.
 
     run.py                          every suite against zabd
     run.py --only kazoo,go          some of them
     run.py --server apache          the same suites against Apache ZooKeeper
+    run.py --ensemble follower      against three voters and an observer, through a follower
+    run.py --ensemble observer      the same, through the observer
+    run.py --ensemble some          most suites, each through the one or the other: what CI runs
     run.py --prepare                only fetch and build what the suites need
 
 The last line is `N passed, N failed, N skipped`; the exit code is 1 if anything failed. A suite whose
@@ -20,9 +23,10 @@ import time
 import traceback
 
 from harness.cache import BuildFailed, Missing
+from harness.ensemble import ROLES, Ensemble
 from harness.report import Report
 from harness.server import Server, ServerFailed, server_command
-from harness.suites import SUITES
+from harness.suites import SOME, SUITES
 
 PRINT = threading.Lock()
 
@@ -41,15 +45,18 @@ def missing(report, reason):
         report.skips("suite", str(reason))
 
 
-def run_suite(suite, kind, keep):
-    """Prepares and runs one suite against a server of its own; never raises."""
-    report = Report(suite.name)
+def run_suite(suite, kind, through, keep):
+    """Prepares and runs one suite against a server or an ensemble of its own; never raises."""
+    report = Report(f"{suite.name} through the {through}" if through else suite.name)
     started = time.monotonic()
     output, server = [], None
     try:
         suite.prepare()
         started = time.monotonic()
-        server = Server(kind, suite.name, suite.config)
+        if through:
+            server = Ensemble(kind, suite.name, suite.config, through)
+        else:
+            server = Server(kind, suite.name, suite.config)
         if suite.starts_server:
             server.start()
         output = suite.run(server, report)
@@ -62,13 +69,13 @@ def run_suite(suite, kind, keep):
     except Exception:  # A fault of the harness must not hide the other suites' results.
         report.fails("suite", traceback.format_exc())
     report.seconds = time.monotonic() - started
-    lines = [f"{suite.name}: {line[5:]}" for line in output if line.startswith("NOTE ")]
-    lines += [f"FAIL {suite.name} {name}: {reason}" for name, reason in report.failed]
-    lines += [f"SKIP {suite.name} {name}: {reason}" for name, reason in report.skipped]
+    lines = [f"{report.suite}: {line[5:]}" for line in output if line.startswith("NOTE ")]
+    lines += [f"FAIL {report.suite} {name}: {reason}" for name, reason in report.failed]
+    lines += [f"SKIP {report.suite} {name}: {reason}" for name, reason in report.skipped]
     if report.failed:
-        lines += [f"---- last output of {suite.name}", *output[-150:]]
+        lines += [f"---- last output of {report.suite}", *output[-150:]]
         if server is not None:
-            lines += [f"---- last lines of the server's log in {suite.name}", server.log_tail()]
+            lines += [f"---- last lines of the server's log in {report.suite}", server.log_tail()]
     if server is not None:
         if keep:
             lines.append(f"kept {server.directory}")
@@ -82,6 +89,8 @@ def main():
     """Parses the arguments, runs the suites, prints the summary."""
     parser = argparse.ArgumentParser(description="stock ZooKeeper clients against a server")
     parser.add_argument("--server", choices=["zabd", "apache"], default="zabd")
+    parser.add_argument("--ensemble", choices=[*ROLES, "some"],
+                        help="against an ensemble, through a server of this role")
     parser.add_argument("--only", default="", help="suites, separated by commas")
     parser.add_argument("--jobs", type=int, default=2, help="suites side by side")
     parser.add_argument("--keep", action="store_true", help="keep the servers' directories")
@@ -94,6 +103,10 @@ def main():
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are "
                      f"{', '.join(suite.name for suite in SUITES)}")
     suites = [suite for suite in SUITES if not names or suite.name in names]
+    roles = dict.fromkeys((suite.name for suite in suites), arguments.ensemble)
+    if arguments.ensemble == "some":
+        roles = SOME
+        suites = [suite for suite in suites if suite.name in SOME]
 
     if arguments.prepare:
         failed = False
@@ -115,7 +128,8 @@ def main():
         sys.exit(1)
 
     with concurrent.futures.ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
-        running = [pool.submit(run_suite, s, arguments.server, arguments.keep) for s in suites]
+        running = [pool.submit(run_suite, s, arguments.server, roles[s.name], arguments.keep)
+                   for s in suites]
         reports = [future.result() for future in running]
 
     print()

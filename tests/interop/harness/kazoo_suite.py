@@ -10,6 +10,7 @@ import sys
 import xml.etree.ElementTree
 
 from . import cache
+from .ensemble import VOTERS
 from .server import APACHE_VERSION, apache_jars, free_port, zabd_binary
 
 # kazoo 2.11 still builds certificates with pyOpenSSL calls that were removed in 25.
@@ -47,12 +48,24 @@ def prepare():
     venv_python()
 
 
+def cluster(through):
+    """What kazoo's harness is to start: one server, or three voters and an observer behind one of them."""
+    if through is None:
+        return {"ZOOKEEPER_CLUSTER_SIZE": "1"}
+    return {
+        "ZOOKEEPER_CLUSTER_SIZE": str(VOTERS + 1),
+        "ZOOKEEPER_OBSERVER_START_ID": str(VOTERS + 1),
+        "SUITE_THROUGH": through,
+    }
+
+
 def run(server, report):
     """Runs pytest and reads its JUnit file."""
     python = venv_python()
     # A server that does not start at all would cost each of hundreds of tests its timeout.
     server.start()
     server.stop()
+    server.close(keep=True)
     results = server.directory / "junit.xml"
     log = server.directory / "pytest.log"
     env = dict(
@@ -63,7 +76,7 @@ def run(server, report):
         # Also compares the version that `srvr` names with ZOOKEEPER_VERSION.
         CI="true",
         ZOOKEEPER_VERSION=APACHE_VERSION,
-        ZOOKEEPER_CLUSTER_SIZE="1",
+        **cluster(server.through),
         ZOOKEEPER_PORT_OFFSET=str(free_port()),
         ZOOKEEPER_CLASSPATH="set-by-the-shim",
         TMPDIR=str(server.directory),
@@ -78,7 +91,7 @@ def run(server, report):
     with open(log, "wb") as out:
         process = subprocess.Popen(
             [python, "-m", "pytest", "--pyargs", "kazoo.tests", "-q", "-p", "no:cacheprovider",
-             "-p", "zabd_skips", "--timeout", "120", "--tb", "short", "--show-capture", "no",
+             "-p", "zabd_skips", "-p", "zabd_through", "--timeout", "120", "--tb", "short", "--show-capture", "no",
              "--durations", "10", "--junitxml", results],
             cwd=server.directory,
             env=env,

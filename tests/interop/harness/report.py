@@ -28,6 +28,6 @@ class Report:
     def line(self):
         """One line for the summary."""
         return (
-            f"{self.suite:<8} {len(self.passed):>4} passed {len(self.failed):>4} failed "
+            f"{self.suite:<27} {len(self.passed):>4} passed {len(self.failed):>4} failed "
             f"{len(self.skipped):>4} skipped  {self.seconds:6.1f} s"
         )

@@ -1,7 +1,8 @@
-"""One standalone server, zabd or Apache ZooKeeper, started from the same zoo.cfg."""
+"""One server, zabd or Apache ZooKeeper, started from the same zoo.cfg."""
 
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -110,14 +111,25 @@ def four_letter_word(port, word, timeout_s=2.0):
     return answer.decode(errors="replace")
 
 
+def mode(port):
+    """The mode in which a server serves (`standalone`, `leader`, ...), or None when it does not."""
+    found = re.search(r"^Mode: (\S+)$", four_letter_word(port, "srvr") or "", re.MULTILINE)
+    return found.group(1) if found else None
+
+
 class Server:
     """A server with a data directory of its own, which survives stop, kill and start."""
 
-    def __init__(self, kind, label, config=None):
+    # Beyond what a suite asks for, the role that the server has in an ensemble: none.
+    through = None
+
+    def __init__(self, kind, label, config=None, myid=None):
         self.kind = kind
         self.port = free_port()
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"zabd-interop-{label}-"))
         (self.directory / "data").mkdir()
+        if myid is not None:
+            (self.directory / "data" / "myid").write_text(f"{myid}\n")
         self.config_file = self.directory / "zoo.cfg"
         lines = dict(CONFIG, **(config or {}))
         lines["dataDir"] = str(self.directory / "data")
@@ -139,6 +151,11 @@ class Server:
 
     def start(self):
         """Starts the server and waits until it serves."""
+        self.spawn()
+        self.wait_until_serving()
+
+    def spawn(self):
+        """Starts the server and does not wait: a member of an ensemble cannot serve without others."""
         with self._lock:
             if self.process is not None:
                 raise ServerFailed("started twice")
@@ -153,13 +170,18 @@ class Server:
                     stderr=subprocess.STDOUT,
                 )
             self.starts += 1
+
+    def wait_until_serving(self):
+        """Waits until the server serves, and returns its mode."""
+        with self._lock:
             deadline = time.monotonic() + START_TIMEOUT_S
             while time.monotonic() < deadline:
                 if self.process.poll() is not None:
                     code, self.process = self.process.returncode, None
                     raise ServerFailed(f"server exited with {code} while starting")
-                if "Mode: standalone" in (four_letter_word(self.port, "srvr") or ""):
-                    return
+                role = mode(self.port)
+                if role is not None:
+                    return role
                 time.sleep(0.05)
             raise ServerFailed(f"server did not serve within {START_TIMEOUT_S} s")
 

@@ -40,9 +40,17 @@ def parse(text):
     return header, pairs
 
 
+def counter(zxid):
+    """What is below the epoch of a zxid."""
+    return int(zxid, 0) & 0xFFFFFFFF
+
+
 def normal(line):
     """A line without what differs from run to run."""
     line = re.sub(r"^([cm]time) = .*", r"\1 = TIME", line)
+    # In an ensemble a zxid has an epoch above its counter.
+    line = re.sub(r"^([cmp]Zxid) = (\S+)", lambda found: f"{found[1]} = {counter(found[2]):#x}", line)
+    line = re.sub(r"zxid: ([1-9]\d*)$", lambda found: f"zxid: {counter(found[1])}", line)
     if line.startswith("[/"):
         line = "[" + ", ".join(sorted(line[1:-1].split(", "))) + "]"
     return line
@@ -57,7 +65,7 @@ def converse(server, commands):
     for line in done.stdout.splitlines():
         # Events are printed by a thread of their own, in between.
         if line.startswith("WatchedEvent "):
-            events.append(line.removeprefix("WatchedEvent "))
+            events.append(normal(line.removeprefix("WatchedEvent ")))
         elif line == MARK_ANSWER:
             answers.append(current)
             current = []

@@ -1,22 +1,28 @@
-"""A pytest plugin that skips what `skips.txt` lists, and fails on an entry that matches no test."""
+"""A pytest plugin that skips what `skips.txt` and the list for the kind of server say.
 
+It fails on an entry that matches no test.
+"""
+
+import os
 import pathlib
 
 import pytest
 
 
 def entries():
-    """Pairs of a test name or prefix, and the reason."""
-    text = (pathlib.Path(__file__).parent / "skips.txt").read_text(encoding="utf-8")
-    for line in text.splitlines():
-        if line.strip() and not line.startswith("#"):
-            name, reason = line.split(maxsplit=1)
-            yield name, reason
+    """Triples of the list, a test name or prefix, and the reason."""
+    kind = "ensemble" if os.environ.get("SUITE_THROUGH") else "standalone"
+    for file in ("skips.txt", f"skips_{kind}.txt"):
+        text = (pathlib.Path(__file__).parent / file).read_text(encoding="utf-8")
+        for line in text.splitlines():
+            if line.strip() and not line.startswith("#"):
+                name, reason = line.split(maxsplit=1)
+                yield file, name, reason
 
 
 def pytest_collection_modifyitems(items):
     """Marks the listed tests."""
-    for name, reason in entries():
+    for file, name, reason in entries():
         matched = False
         for item in items:
             test = item.nodeid.rpartition("/")[2]
@@ -24,4 +30,4 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
                 matched = True
         if not matched:
-            raise pytest.UsageError(f"skips.txt: no test is called {name}")
+            raise pytest.UsageError(f"{file}: no test is called {name}")

@@ -115,6 +115,10 @@ func run(name, stop string, length time.Duration, random *rand.Rand) {
 		return true
 	})
 	for _, w := range group {
+		// A session without a connection cannot be closed: it would go only with its timeout.
+		Eventually(reconnectTime, "a worker's session again", func() bool {
+			return w.conn.State() == zk.StateHasSession
+		})
 		w.conn.Close()
 	}
 	Eventually(10*time.Second, "ephemerals of closed sessions gone", func() bool {
