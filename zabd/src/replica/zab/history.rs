@@ -103,7 +103,15 @@ impl History {
     }
 
     /// A transaction is given out to be applied. Of the oldest in memory those go that are too many, if on disk.
+    ///
+    /// A gap before it, as logs of old have them, is nothing to hand on: memory begins behind it (ZOOKEEPER-4925).
     pub(super) fn know(&mut self, zxid: Zxid, txn: Bytes, write: WriteSeq, durable: WriteSeq) {
+        if !follows(self.known(), zxid) {
+            self.recent.clear();
+            self.recent_bytes = 0;
+            self.floor = zxid;
+            return;
+        }
         self.recent_bytes += txn.len();
         self.recent.push_back(Recent { zxid, txn, write });
         while self.recent.len() > self.recent_max || self.recent_bytes > self.recent_bytes_max {
@@ -218,6 +226,15 @@ mod tests {
         let recent = [7, 8, 9].map(|zxid| (Zxid(zxid), Bytes::new()));
         let history = History::new(Zxid(9), recent.into(), 10, 100);
         assert_eq!((history.floor(), history.known()), (Zxid(7), Zxid(9)));
+    }
+
+    #[test]
+    fn memory_begins_behind_a_gap() {
+        let recent = [5, 6, 8, 9].map(|zxid| (Zxid(zxid), Bytes::new()));
+        let history = History::new(Zxid(9), recent.into(), 10, 100);
+        assert_eq!((history.floor(), history.known()), (Zxid(8), Zxid(9)));
+        assert_eq!(zxids(&history, 0), [9]);
+        assert_eq!(history.at_or_before(Zxid(6)), None);
     }
 
     #[test]
