@@ -108,6 +108,8 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
             Planted::LogTailLost,
             Planted::LogGap,
             Planted::SnapshotAlone,
+            Planted::SnapshotNotSaved,
+            Planted::SyncUnlogged,
         ],
     ),
     (
@@ -133,7 +135,10 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
     ),
     (check::epochs_on_disk::NAME, &[Planted::EpochsLost]),
     (check::global_primary_order::NAME, &[Planted::AppliedLate]),
-    (check::heals_and_serves::NAME, &[Planted::ElectionDeaf]),
+    (
+        check::heals_and_serves::NAME,
+        &[Planted::ElectionDeaf, Planted::CommitLostInSync],
+    ),
     (
         check::history_before_epoch_before_ack::NAME,
         &[
@@ -162,7 +167,10 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
     ),
     (check::message_illegal::NAME, &[Planted::InformForAll]),
     (check::no_ack_overtakes::NAME, &[Planted::AckBeforeLog]),
-    (check::no_gaps::NAME, &[Planted::LogGap]),
+    (
+        check::no_gaps::NAME,
+        &[Planted::LogGap, Planted::LateWriter],
+    ),
     (
         check::one_promise_an_epoch::NAME,
         &[Planted::DoubleVote, Planted::EpochsLost],
@@ -187,6 +195,7 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
             Planted::WireSwaps,
         ],
     ),
+    ("SnapshotHasCommittedOnly", &[Planted::SnapshotUncommitted]),
     (
         check::state_inconsistent::NAME,
         &[Planted::StagesSwapped, Planted::WireSwaps],
@@ -208,16 +217,12 @@ fn every_checker_fires_when_something_is_broken() {
     for (name, faults) in BROKEN_BY {
         for planted in *faults {
             let plan_of = |seed| Plan::random(seed).with_planted(*planted, Some(*name));
-            let (_, failures) = run_all(0..2000, 10, |number| run_caught(&plan_of(number)));
-            let noticed = failures
-                .iter()
-                .filter(|(_, violation)| violation.invariant == *name);
-            eprintln!(
-                "{name} {planted:?}: {} of {}",
-                noticed.clone().count(),
-                failures.len()
-            );
-            if noticed.count() == 0 {
+            // What else goes wrong because of it does not count.
+            let (_, noticed) = run_all(0..2000, 3, |seed| match run_caught(&plan_of(seed)) {
+                Err(violation) if violation.invariant == *name => Err(violation),
+                _ => Ok(()),
+            });
+            if noticed.is_empty() {
                 unnoticed.push((name, planted));
             }
         }

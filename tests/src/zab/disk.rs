@@ -39,6 +39,8 @@ pub(super) struct Disk {
     /// The server was told that the log cannot be written.
     pub(super) told: bool,
     pub(super) slow_us: u64,
+    /// Snapshots of a leader stay in memory.
+    pub(super) loses_snapshots: bool,
 }
 
 impl Disk {
@@ -63,7 +65,9 @@ impl Disk {
             Written::Epochs(epochs) => self.epochs = *epochs,
             Written::Cut(zxid) => self.durable.truncate(through(&self.durable, *zxid)),
             Written::History(history) => {
-                self.durable.clone_from(history);
+                if !self.loses_snapshots {
+                    self.durable.clone_from(history);
+                }
                 self.latest.clone_from(history);
                 self.folded = write.snapshot.map_or(0, |(_, folded)| folded);
                 self.purged = self.folded;
@@ -72,10 +76,19 @@ impl Disk {
         Some(write)
     }
 
+    /// Whether this is lost on its way to the disk, on purpose.
+    pub(super) const fn loses(&self, what: &Written) -> bool {
+        self.loses_snapshots && matches!(what, Written::History(_))
+    }
+
     /// Power is gone: what was safe stays, and of the rest perhaps the beginning.
     pub(super) fn crash(&mut self, rng: &mut Rng) -> Vec<Write> {
         let kept = rng.place(self.pending.len() + 1);
-        let written = (0..kept).filter_map(|_| self.write_one()).collect();
+        let written: Vec<Write> = (0..kept).filter_map(|_| self.write_one()).collect();
+        let written = written
+            .into_iter()
+            .filter(|write| !self.loses(&write.what))
+            .collect();
         self.pending.clear();
         self.flushing = 0;
         self.latest.clone_from(&self.durable);

@@ -58,11 +58,21 @@ pub enum Planted {
     SnapshotAlone,
     /// Nothing goes over the election port any more.
     ElectionDeaf,
+    /// Snapshots on disk take in what is logged and not committed.
+    SnapshotUncommitted,
+    /// A snapshot of the leader is taken into memory, and never to disk.
+    SnapshotNotSaved,
+    /// What a learner takes over is logged when it serves, and said to be durable before.
+    SyncUnlogged,
+    /// A learner overlooks COMMITs between NEWLEADER and UPTODATE.
+    CommitLostInSync,
+    /// What a role that is over has handed to the log is written when the next one serves.
+    LateWriter,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::DurableBeforeSync,
         Self::EpochBeforeHistory,
         Self::AckBeforeLog,
@@ -89,6 +99,11 @@ impl Planted {
         Self::SnapshotAhead,
         Self::SnapshotAlone,
         Self::ElectionDeaf,
+        Self::SnapshotUncommitted,
+        Self::SnapshotNotSaved,
+        Self::SyncUnlogged,
+        Self::CommitLostInSync,
+        Self::LateWriter,
     ];
 }
 
@@ -209,7 +224,7 @@ impl Plan {
     pub const fn with_planted(mut self, planted: Planted, only: Option<&'static str>) -> Self {
         self.planted = Some(planted);
         self.only = only;
-        if matches!(planted, Planted::SnapshotAlone) {
+        if matches!(planted, Planted::SnapshotAlone | Planted::SnapshotNotSaved) {
             self.force_snapshot_sync = true;
         }
         self

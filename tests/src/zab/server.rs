@@ -9,7 +9,7 @@ use zabd::replica::zab::{Recovered, Role, Zab, ZabEffect, ZabInput, ZabParams};
 
 use super::book::{Seen, Server, Written};
 use super::check::{Check, broken};
-use super::disk::Disk;
+use super::disk::{Disk, Write};
 use super::entry::{Entry, last};
 use super::net::{Out, Way};
 use super::plan::{Plan, Planted};
@@ -43,6 +43,8 @@ pub(super) struct SimServer {
     wakeup_ms: i64,
     /// Effects that were held back on purpose.
     pub(super) held: Vec<ZabEffect>,
+    /// Writes that were put off on purpose.
+    pub(super) put_off: Vec<Write>,
 }
 
 impl SimServer {
@@ -65,6 +67,7 @@ impl SimServer {
             asked: BTreeSet::new(),
             wakeup_ms: i64::MAX,
             held: Vec::new(),
+            put_off: Vec::new(),
         }
     }
 
@@ -145,6 +148,7 @@ impl World {
         let recent_from = self.rng.below(8);
         let server = self.server(id);
         server.boot += 1;
+        server.disk.loses_snapshots = plan.has(Planted::SnapshotNotSaved);
         let history = server.disk.latest.clone();
         // A log that goes on in an epoch has the whole history that the epoch began with.
         if repairs_epoch {
@@ -216,6 +220,7 @@ impl World {
         server.zab = None;
         server.mailbox.clear();
         server.held.clear();
+        server.put_off.clear();
         server.asked.clear();
         server.snapshots.clear();
         server.expecting = None;
@@ -273,6 +278,9 @@ impl World {
             .step(self.now_us, kind(&input), id.cast_unsigned());
         self.trace.say(|| format!("{id} < {input:?}"));
         self.see_arrival(id, &input)?;
+        if self.overlooks(id, &input) {
+            return Ok(());
+        }
         let now_ms = self.now_ms();
         let mut effects = self.hasty(&input);
         if let Some(zab) = &mut self.server(id).zab {
@@ -374,6 +382,8 @@ impl World {
                         "role",
                         leader.map_or(0, |leader| leader.0.cast_unsigned()),
                     );
+                    self.catch_up(id);
+                    self.writes_later(id);
                     self.server(id).role = role;
                     self.see(&Seen::Role { server: id, role })?;
                 }
@@ -389,6 +399,7 @@ impl World {
             server.diverged = false;
             self.report.reigns += u64::from(self.servers[&id].role == Role::Leading);
             self.see(&Seen::Established { server: id, epoch })?;
+            self.catch_up(id);
         }
         self.arm(id);
         Ok(())

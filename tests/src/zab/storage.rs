@@ -97,11 +97,27 @@ impl World {
         if seq.is_some() && self.skips_append(&what) {
             return self.feed_later(1000, id, ZabInput::Durable(seq.unwrap_or_default()));
         }
-        self.server(id).disk.push(Write {
+        let write = Write {
             seq,
             what,
             snapshot,
-        });
+        };
+        if let Some(seq) = seq
+            && self.is_put_off(id, &write.what)
+        {
+            self.server(id).put_off.push(write);
+            return self.feed_later(1000, id, ZabInput::Durable(seq));
+        }
+        self.server(id).disk.push(write);
+        self.flush(id);
+    }
+
+    /// What was put off is written after all.
+    pub(super) fn catch_up(&mut self, id: Server) {
+        let server = self.server(id);
+        for write in std::mem::take(&mut server.put_off) {
+            server.disk.push(write);
+        }
         self.flush(id);
     }
 
@@ -144,10 +160,12 @@ impl World {
                 break;
             };
             durable = durable.max(write.seq);
-            self.see(&Seen::OnDisk {
-                server: id,
-                written: &write.what,
-            })?;
+            if !self.servers[&id].disk.loses(&write.what) {
+                self.see(&Seen::OnDisk {
+                    server: id,
+                    written: &write.what,
+                })?;
+            }
             if write.seq.is_some() {
                 continue;
             }
@@ -180,13 +198,14 @@ impl World {
     /// The snapshot on disk is brought up to date, and the log cut.
     pub(super) fn fold(&mut self, id: Server, boot: u64) {
         let mut rng = self.rng.fork();
+        let takes_all = self.plan.has(Planted::SnapshotUncommitted);
         let server = self.server(id);
         if server.boot != boot || !server.is_up() {
             return;
         }
         if server.disk.pending.iter().all(|write| write.seq.is_some()) {
-            let served = server.served;
-            server.disk.fold(served, &mut rng);
+            let most = if takes_all { usize::MAX } else { server.served };
+            server.disk.fold(most, &mut rng);
         }
         let pause_us = self.rng.between(1, self.plan.fold_us);
         self.after(pause_us, Event::Fold { server: id, boot });

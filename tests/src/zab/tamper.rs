@@ -2,9 +2,10 @@
 
 use jute_codec::Zxid;
 use jute_codec::quorum::{LeaderPacket, LearnerPacket, PeerState};
-use zabd::replica::zab::{ZabEffect, ZabInput};
+use zabd::replica::zab::{Role, ZabEffect, ZabInput};
 
 use super::book::{Server, Written};
+use super::disk::Write;
 use super::entry::Entry;
 use super::net::Item;
 use super::plan::Planted;
@@ -169,6 +170,49 @@ impl World {
         {
             disk.pending.insert(disk.flushing, write);
         }
+    }
+
+    /// Puts off what a role that is over has handed to the log, until the next one has made its log.
+    pub(super) fn writes_later(&mut self, id: Server) {
+        if !self.plan.has(Planted::LateWriter) {
+            return;
+        }
+        let server = self.server(id);
+        let waiting = server.disk.pending.split_off(server.disk.flushing);
+        let (late, others): (Vec<Write>, Vec<Write>) = waiting
+            .into_iter()
+            .partition(|write| matches!(write.what, Written::Entry(_)));
+        server.disk.pending.extend(others);
+        let said = late.iter().filter_map(|write| write.seq).max();
+        server.put_off = late;
+        if let Some(said) = said {
+            self.feed_later(1000, id, ZabInput::Durable(said));
+        }
+    }
+
+    /// Whether a write waits until the server serves.
+    pub(super) fn is_put_off(&self, id: Server, what: &Written) -> bool {
+        let server = &self.servers[&id];
+        self.plan.has(Planted::SyncUnlogged)
+            && server.role == Role::Following
+            && !server.serves()
+            && matches!(what, Written::Entry(_))
+    }
+
+    /// Whether a learner overlooks what its leader says.
+    pub(super) fn overlooks(&self, id: Server, input: &ZabInput) -> bool {
+        let ZabInput::FromLeader {
+            link,
+            packet: LeaderPacket::Commit { .. },
+        } = input
+        else {
+            return false;
+        };
+        let server = &self.servers[&id];
+        self.plan.has(Planted::CommitLostInSync)
+            && server.disk.epochs.current == server.disk.epochs.accepted
+            && !server.serves()
+            && self.net.find(id, *link).is_some()
     }
 
     /// Whether something on a connection overtakes what set out before it.
