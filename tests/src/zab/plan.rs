@@ -165,6 +165,8 @@ pub struct Plan {
     pub bulk_us: u64,
     /// How often snapshots are brought up to date and logs cut, in microseconds at the most.
     pub fold_us: u64,
+    /// The last counter of an epoch.
+    pub counter_max: i64,
     /// Once in so many questions the log says that it is of no use.
     pub unusable_one_in: u64,
     /// What follows a snapshot is read while the snapshot is still being installed.
@@ -211,6 +213,8 @@ impl Plan {
             sync_us: *rng.pick(&[100, 5_000, 50_000]),
             bulk_us: *rng.pick(&[1_000, 50_000, 500_000]),
             fold_us: *rng.pick(&[500_000, 5_000_000, 50_000_000]),
+            // Drawn apart, as above.
+            counter_max: *Rng::new(seed ^ 0x726f_6c6c).pick(&[7, 50, 0xffff_fffe, 0xffff_fffe]),
             unusable_one_in: *rng.pick(&[2, 5, 1_000_000]),
             reads_ahead: rng.chance(1, 2),
             planted: None,

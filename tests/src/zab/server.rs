@@ -127,6 +127,7 @@ fn params(plan: &Plan, server: Server) -> ZabParams {
         recent_max: plan.recent_max,
         force_snapshot_sync: plan.force_snapshot_sync,
         notification_max_ms: plan.notification_max_ms,
+        counter_max: plan.counter_max,
         ..ZabParams::new(ServerId(server))
     }
 }

@@ -53,6 +53,8 @@ struct World {
     heard: BTreeMap<ConnId, Vec<Heard>>,
     /// Clients are heard of all the time, unless they are in here.
     silent: BTreeSet<SessionId>,
+    /// The last counter of an epoch, if not the usual one.
+    counter_max: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,10 +97,12 @@ impl World {
             session_timeout_min_ms: 2000,
             ..ReplicaParams::default()
         };
+        let usual = ZabParams::new(id);
         let zab_params = ZabParams {
             tick_ms: TICK_MS,
             recent_max: 3,
-            ..ZabParams::new(id)
+            counter_max: self.counter_max.unwrap_or(usual.counter_max),
+            ..usual
         };
         let mut state = new_state();
         replay(&mut state, &log);
@@ -471,7 +475,10 @@ fn create(path: &str, flags: CreateFlags) -> Request {
 }
 
 fn three() -> World {
-    let mut world = World::default();
+    three_in(World::default())
+}
+
+fn three_in(mut world: World) -> World {
     for server in 1..=3 {
         world.start(server);
     }
@@ -633,6 +640,61 @@ fn a_server_that_was_away_gets_what_it_missed() {
     );
     let err = ErrorCode::NodeExists.code();
     assert_eq!(world.last_heard(conn), Some(&Heard::Reply { xid: 1, err }));
+}
+
+#[test]
+fn an_epoch_without_zxids_makes_way_for_the_next() {
+    let mut world = three_in(World {
+        counter_max: Some(20),
+        ..World::default()
+    });
+    let server = world.followers()[0];
+    let first_epoch = world.servers[&ServerId(server)].epochs.current;
+    let (mut conn, session) = world.new_session(server);
+    world.ask(
+        server,
+        conn,
+        session,
+        1,
+        create("/mine", CreateFlags::Ephemeral),
+    );
+    for xid in 2..=100 {
+        let path = format!("/n{xid}");
+        let mut waited_ms = 0;
+        loop {
+            world.ask(
+                server,
+                conn,
+                session,
+                xid,
+                create(&path, CreateFlags::Persistent),
+            );
+            match world.last_heard(conn) {
+                Some(Heard::Reply { xid: answered, err }) if *answered == xid => {
+                    assert!([0, ErrorCode::NodeExists.code()].contains(err), "{err}");
+                    break;
+                }
+                // As clients do when their connection is gone.
+                _ => {
+                    world.run(100);
+                    waited_ms += 100;
+                    assert!(waited_ms < 2 * TICK_MS, "{path} was not answered");
+                    conn = world.connect(server, session);
+                }
+            }
+        }
+    }
+    world.run(5000);
+    world.assert_in_step();
+    let state = &world.servers[&ServerId(server)].state;
+    assert!(state.last_zxid().epoch() >= first_epoch + 5);
+    assert_eq!(world.paths(server, session), ["/mine"]);
+    let counters = world
+        .servers
+        .values()
+        .flat_map(|server| &server.log)
+        .map(|(zxid, _)| zxid.counter());
+    assert_eq!(counters.max(), Some(20));
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub(super) struct Leader {
     stood_at: (i64, Zxid),
     /// Proposed and not committed, in order.
     outstanding: VecDeque<Logged>,
+    /// ZooKeeper: `Leader.propose`, `XidRolloverException`.
+    counter_max: i64,
     last_proposed: Zxid,
     /// Own proposals that are not on disk yet.
     unsynced: VecDeque<(WriteSeq, Zxid)>,
@@ -71,6 +73,7 @@ impl Leader {
             half_ticks: 0,
             stood_at: (core.epochs.current, core.history.logged()),
             outstanding: VecDeque::new(),
+            counter_max: params.counter_max,
             last_proposed: core.history.logged(),
             unsynced: VecDeque::new(),
             own_acked: Zxid::ZERO,
@@ -94,6 +97,10 @@ impl Leader {
     }
 
     pub(super) fn deadline(&self) -> i64 {
+        // Clients wait for the next epoch.
+        if self.is_used_up() {
+            return 0;
+        }
         let phase = if self.is_established() {
             i64::MAX
         } else {
@@ -104,8 +111,15 @@ impl Leader {
 
     /// The id of the next transaction; none when the epoch has no more, or is not established.
     pub(super) fn next_zxid(&self) -> Option<Zxid> {
-        (self.is_established() && self.last_proposed.counter() < COUNTER_MAX)
+        (self.is_established() && self.last_proposed.counter() < self.counter_max)
             .then(|| self.last_proposed.next())
+    }
+
+    /// Whether the epoch has no more zxids, and everything proposed in it is committed.
+    fn is_used_up(&self) -> bool {
+        self.is_established()
+            && self.last_proposed.counter() >= self.counter_max
+            && self.outstanding.is_empty()
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -644,10 +658,7 @@ impl Leader {
         for link in self.peers.silent(now_ms) {
             self.close(link, out);
         }
-        if self.is_established()
-            && self.last_proposed.counter() >= COUNTER_MAX
-            && self.outstanding.is_empty()
-        {
+        if self.is_used_up() {
             return Err(Left("the epoch has no more zxids; the next one has"));
         }
         if now_ms < self.next_ping_ms {
@@ -713,8 +724,6 @@ impl Peer {
     }
 }
 
-/// The last counter that an epoch uses; the one after it overflows into the next epoch.
-const COUNTER_MAX: i64 = 0xffff_fffe;
 /// The last epoch: ACKEPOCH has 32 bits for it.
 const EPOCH_MAX: i64 = i32::MAX as i64;
 /// In ACKEPOCH: the learner may lack something that it has acknowledged.

@@ -336,7 +336,12 @@ pub struct ZabParams {
     pub notification_min_ms: i64,
     /// The longest one. ZooKeeper: `zookeeper.fastleader.maxNotificationInterval`.
     pub notification_max_ms: i64,
+    /// The last counter that an epoch uses; a leader that has come to it makes way for the next epoch.
+    pub counter_max: i64,
 }
+
+/// The counter after it would overflow into the next epoch.
+const COUNTER_MAX: i64 = 0xffff_fffe;
 
 impl ZabParams {
     /// ZooKeeper's values, for one server.
@@ -354,6 +359,7 @@ impl ZabParams {
             finalize_wait_ms: 200,
             notification_min_ms: 200,
             notification_max_ms: 60_000,
+            counter_max: COUNTER_MAX,
         }
     }
 
