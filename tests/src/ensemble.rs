@@ -109,6 +109,11 @@ impl Ensemble {
         server.spawn()
     }
 
+    /// Whether a server has ended, by itself or killed.
+    pub fn has_ended(&mut self, number: usize) -> bool {
+        self.servers[number].has_exited()
+    }
+
     /// Removes all that a killed server has.
     ///
     /// # Errors

@@ -30,6 +30,9 @@ use crate::storage::log_thread::{self, DurableWrite, LogHandle};
 /// How many transactions are applied in one go: readers wait for one batch at the most.
 const APPLY_AT_ONCE: usize = 128;
 
+/// How long a server whose copy is not whole waits before it says so, and says it again.
+pub(super) const WAITING_SILENCE_MS: i64 = 30_000;
+
 /// The longest sleep; deadlines beyond it are looked at again.
 const PATIENCE_MAX: Duration = Duration::from_secs(10);
 
@@ -124,6 +127,8 @@ pub(super) struct Driver {
     pub(super) figures: Arc<DriverFigures>,
     /// Until then nothing is said of quotas, in monotonic milliseconds.
     pub(super) quota_silence_until_ms: i64,
+    /// When to say that this server waits for the others to make its copy whole, in monotonic milliseconds.
+    pub(super) waiting_said_ms: i64,
     /// Called after each batch.
     pub(super) after_batch: Box<dyn FnMut(BatchReport) + Send>,
 }
@@ -352,7 +357,7 @@ impl Driver {
         backlog
     }
 
-    fn publish_figures(&self) {
+    fn publish_figures(&mut self) {
         self.figures
             .outstanding
             .store(self.replica.outstanding() as u64, Ordering::Relaxed);
@@ -360,7 +365,24 @@ impl Driver {
         let sessions = i64::try_from(sessions).unwrap_or(i64::MAX);
         self.figures.sessions.store(sessions, Ordering::Relaxed);
         if let Some(zab) = self.replica.zab() {
+            let waits = zab.may_lack() && !zab.is_established();
             self.publish_place(zab);
+            self.say_that_it_waits(waits);
+        }
+    }
+
+    /// Says now and then why a server does nothing whose copy is not whole.
+    fn say_that_it_waits(&mut self, waits: bool) {
+        let now_ms = self.clock.monotonic().now_ms();
+        if !waits {
+            self.waiting_said_ms = now_ms + WAITING_SILENCE_MS;
+        } else if now_ms >= self.waiting_said_ms {
+            self.waiting_said_ms = now_ms + WAITING_SILENCE_MS;
+            warn!(
+                "this server's copy of the data is not whole: it waits for a leader whom others elect, and does not vote. If \
+                 they cannot, too few of them are up or have whole copies: start those that are down. Nothing that was \
+                 set aside is lost; docs/repair.md says how to put a copy back"
+            );
         }
     }
 

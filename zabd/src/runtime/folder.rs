@@ -12,7 +12,7 @@ use tracing::{debug, error, info};
 
 use super::driver::BatchReport;
 use crate::state::{FoldStart, State};
-use crate::storage::snapshot::{FoldBatch, SnapshotStore};
+use crate::storage::snapshot::{FoldBatch, SnapshotError, SnapshotStore};
 
 /// How many nodes are copied under one hold of the lock: some tens of microseconds.
 const SLICE: usize = 128;
@@ -125,6 +125,8 @@ pub(super) struct Folder<S> {
     pub(super) figures: Arc<FoldFigures>,
     /// The zxid of the newest fold.
     pub(super) folded: Zxid,
+    /// Called when the snapshot cannot be written; what is not damage is tried again.
+    pub(super) on_failure: Box<dyn Fn(&SnapshotError) + Send>,
     /// Called when everything up to a zxid is in the snapshot, durably.
     pub(super) on_durable: Box<dyn FnMut(Zxid) + Send>,
 }
@@ -242,6 +244,7 @@ impl<S: SnapshotStore> Folder<S> {
                     if failures == 1 || failures.is_multiple_of(60) {
                         error!(error = %problem, "cannot write the snapshot; the transaction log keeps everything meanwhile");
                     }
+                    (self.on_failure)(&problem);
                     if self.signal.wait(RETRY_AFTER, |_| false) {
                         return false;
                     }

@@ -5,18 +5,20 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jute_codec::Zxid;
 use thiserror::Error;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::folder::FoldSignal;
 use super::mailbox::Mailbox;
+use super::recover::{end_for_repair, is_log_damaged, is_snapshot_damaged};
 use super::server::{chain, end_process};
-use crate::image::rebuild::{Rebuilt, Sources};
-use crate::image::{ReceiveError, SnapshotReceiver, SnapshotStream};
+use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
+use crate::image::{ReceiveError, SendError, SnapshotReceiver, SnapshotStream};
 use crate::replica::input::Input;
 use crate::replica::zab::{LinkId, LogPlace, ZabInput};
 use crate::state::{State, StateParams};
@@ -24,8 +26,8 @@ use crate::storage::disk::RealDisk;
 use crate::storage::install::{Incomplete, InstallError, Installation};
 use crate::storage::log_thread::{DurableWrite, LogHandle, SubmitError};
 use crate::storage::recovery::Layout;
-use crate::storage::snapshot::{RocksStore, SnapshotStore};
-use crate::storage::txn_log::{self, LogError, LogHold, LogIndex};
+use crate::storage::snapshot::{RocksStore, SnapshotError, SnapshotStore};
+use crate::storage::txn_log::{self, LogError, LogHold, LogIndex, Unusable};
 
 /// Log, snapshot and state together.
 pub(super) struct History {
@@ -41,6 +43,10 @@ pub(super) struct History {
     /// How much of the log a learner is sent rather than a snapshot, as a part of the snapshot's size; negative for
     /// never. ZooKeeper: `zookeeper.snapshotSizeFactor`.
     pub(super) log_share: f64,
+    /// The log before this transaction is damaged, and needed for nothing but to bring learners up to date.
+    pub(super) log_begins: AtomicI64,
+    /// The others are a quorum without this server, so they can make its copy whole again.
+    pub(super) others_suffice: bool,
 }
 
 /// The folder has ended, or the log has: the server stops.
@@ -97,6 +103,11 @@ impl History {
                     this.tell(ZabInput::Installed { zxid });
                 }
                 Err(problem) => {
+                    match &problem {
+                        RebuildError::Log(problem) => this.on_log_problem_here(problem),
+                        RebuildError::Snapshot(problem) => this.on_snapshot_problem(problem),
+                        _ => {}
+                    }
                     error!(
                         %zxid, problem = %chain(&problem),
                         "the leader wants everything after a transaction forgotten, and that cannot be done. If this server's \
@@ -191,26 +202,81 @@ impl History {
         }));
     }
 
-    /// The snapshot as it is now, to be sent, and the log behind it, which stays for as long as the hold lives.
+    /// The snapshot as it is now, to be sent, and the log behind it, which stays for as long as the hold lives; `None` while
+    /// there is none.
     pub(super) fn stream(
         &self,
         slice_bytes: usize,
-    ) -> Result<io::Result<(SnapshotStream, LogHold)>, Stopping> {
+    ) -> Result<Result<Option<(SnapshotStream, LogHold)>, SendError>, Stopping> {
         let index = self.index.clone();
         self.with_store(move |store, answer| {
-            let opened = SnapshotStream::open(store, &index, slice_bytes)
-                .map_err(io::Error::other)
-                .and_then(|opened| {
-                    opened.ok_or_else(|| io::Error::other("there is no snapshot yet"))
-                });
+            let opened = SnapshotStream::open(store, &index, slice_bytes);
             answer.send(opened).ok();
             None
         })
     }
 
+    /// The log cannot be read for a learner. Damage to what this server does not need itself, as its snapshot is further,
+    /// costs learners a snapshot. Other damage ends the process: the next start sets this copy aside.
+    pub(super) fn on_log_problem(self: &Arc<Self>, problem: &LogError) {
+        if !is_log_damaged(problem) {
+            return;
+        }
+        error!(problem = %chain(problem), "the transaction log is damaged");
+        let this = Arc::clone(self);
+        let LogError::Damaged { last_good, .. } = *problem else {
+            // Of a file that is no segment any more nobody knows what was in it.
+            return self.on_damage();
+        };
+        self.folder.job(Box::new(move |store| {
+            let bases = this.index.segment_bases();
+            let next = bases.into_iter().find(|base| *base > last_good);
+            match (next, store.durable_zxid()) {
+                (Some(next), Ok(Some(durable))) if next <= durable => {
+                    this.log_begins.fetch_max(next.0, Ordering::Relaxed);
+                    warn!(
+                        %next,
+                        "the snapshot has everything that the damaged part of the log had: it is used no more, and \
+                         learners that would need it get a snapshot"
+                    );
+                }
+                _ => this.on_damage(),
+            }
+            None
+        }));
+    }
+
+    /// The log cannot be read for this server itself.
+    fn on_log_problem_here(&self, problem: &LogError) {
+        if is_log_damaged(problem) {
+            error!(problem = %chain(problem), "the transaction log is damaged");
+            self.on_damage();
+        }
+    }
+
+    /// The snapshot cannot be read for a learner.
+    pub(super) fn on_snapshot_problem(&self, problem: &SnapshotError) {
+        if is_snapshot_damaged(problem) {
+            error!(problem = %chain(problem), "the snapshot is damaged");
+            self.on_damage();
+        }
+    }
+
+    /// Damage that has been said. Without others that could help this server goes on, as what it serves is in memory.
+    fn on_damage(&self) {
+        if self.others_suffice {
+            end_for_repair(&self.layout);
+        }
+    }
+
+    /// Whether the log is sound after `zxid`, as far as that is known.
+    pub(super) fn log_reaches(&self, zxid: Zxid) -> bool {
+        zxid.0 >= self.log_begins.load(Ordering::Relaxed)
+    }
+
     /// Where a learner's newest transaction is in the log.
-    pub(super) fn look_up(&self, link: LinkId, zxid: Zxid) {
-        let found = if self.log_share < 0.0 {
+    pub(super) fn look_up(self: &Arc<Self>, link: LinkId, zxid: Zxid) {
+        let found = if self.log_share < 0.0 || !self.log_reaches(zxid) {
             LogPlace::Unusable
         } else {
             match self
@@ -220,6 +286,9 @@ impl History {
                 txn_log::LogPlace::Exactly => LogPlace::Exactly,
                 txn_log::LogPlace::After(before) => LogPlace::After(before),
                 txn_log::LogPlace::Unusable(why) => {
+                    if let Unusable::Log(problem) = &why {
+                        self.on_log_problem(problem);
+                    }
                     info!(link = link.0, %zxid, why = %chain(&why), "a learner is not brought up to date from the log");
                     LogPlace::Unusable
                 }

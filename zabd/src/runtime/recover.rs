@@ -3,19 +3,23 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use jute_codec::Zxid;
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::server::{chain, end_process};
 use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
+use crate::replica::ensemble::{Members, ServerId};
 use crate::replica::zab;
 use crate::state::{State, StateParams};
 use crate::storage::disk::RealDisk;
-use crate::storage::epochs::{EpochError, EpochFile, Epochs};
+use crate::storage::epochs::{EpochError, EpochFile, Epochs, FILE_NAME as EPOCHS};
 use crate::storage::install::{Incomplete, InstallError};
-use crate::storage::recovery::{RecoveryError, Storage, StorageOptions};
+use crate::storage::recovery::{Layout, RecoveryError, Storage, StorageOptions};
+use crate::storage::repair::{Repair, RepairError};
 use crate::storage::snapshot::{FoldBatch, RocksStore, SnapshotError, SnapshotStore};
 use crate::storage::txn_log::LogError;
 
@@ -52,6 +56,73 @@ pub enum RecoverError {
     /// A leader's history that was being taken over.
     #[error(transparent)]
     Install(#[from] InstallError),
+    /// A damaged copy cannot be set aside.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
+    /// A server that is to stand alone has a copy that only an ensemble can make whole.
+    #[error(
+        "{mark} says that this server was taking over the history of an ensemble, and never had all of it: what it has \
+         must not be served by a server that stands alone. Start it as a member of that ensemble; or put a whole copy in \
+         place, such as one that was set aside beside it, and remove that file"
+    )]
+    Incomplete {
+        /// The mark that says so.
+        mark: PathBuf,
+    },
+}
+
+impl RecoverError {
+    /// Whether this copy of the data is damaged, so that another one would help. A directory that has not even the epochs
+    /// is not damaged: it is the wrong one, or not mounted.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Storage(problem) => match problem {
+                RecoveryError::Log(problem) => is_log_damaged(problem),
+                RecoveryError::Snapshot(problem) => is_snapshot_damaged(problem),
+                RecoveryError::Install(problem) => is_installation_damaged(problem),
+                RecoveryError::Gap { .. } => true,
+                RecoveryError::SnapshotMissing { snapshot_dir, .. } => {
+                    snapshot_dir.with_file_name(EPOCHS).exists()
+                }
+                RecoveryError::LogBehind { last, log_dir, .. } => {
+                    last.is_some() || log_dir.join(EPOCHS).exists()
+                }
+                _ => false,
+            },
+            Self::Rebuild(problem) => match problem {
+                RebuildError::Snapshot(problem) => is_snapshot_damaged(problem),
+                RebuildError::Log(problem) => is_log_damaged(problem),
+                RebuildError::Row { .. }
+                | RebuildError::Digest { .. }
+                | RebuildError::Txn { .. } => true,
+                _ => false,
+            },
+            Self::Install(problem) => is_installation_damaged(problem),
+            _ => false,
+        }
+    }
+}
+
+/// Whether bytes of the log that were durable are not what was written.
+pub(super) const fn is_log_damaged(problem: &LogError) -> bool {
+    matches!(
+        problem,
+        LogError::Damaged { .. } | LogError::DamagedHeader { .. }
+    )
+}
+
+/// Whether the snapshot is not what was written.
+pub(super) const fn is_snapshot_damaged(problem: &SnapshotError) -> bool {
+    matches!(problem, SnapshotError::Damaged { .. })
+}
+
+const fn is_installation_damaged(problem: &InstallError) -> bool {
+    match problem {
+        InstallError::Damaged { .. } | InstallError::Other { .. } => true,
+        InstallError::Snapshot(problem) => is_snapshot_damaged(problem),
+        InstallError::Log(problem) => is_log_damaged(problem),
+        _ => false,
+    }
 }
 
 impl From<SnapshotError> for RecoverError {
@@ -64,6 +135,96 @@ impl From<LogError> for RecoverError {
     fn from(problem: LogError) -> Self {
         Self::Storage(problem.into())
     }
+}
+
+/// Whether the others can make a copy whole again that this server sets aside: whether they are a quorum without it.
+pub(super) fn others_suffice(members: &Members, me: ServerId) -> bool {
+    members.is_quorum(&members.voters().filter(|voter| *voter != me).collect())
+}
+
+/// Begins with what is on disk; a copy that is damaged is set aside first, and the server begins without one, as one that
+/// does not vote.
+pub(super) fn begin_or_repair<T>(
+    layout: &Layout,
+    begin: impl Fn() -> Result<T, RecoverError>,
+) -> Result<T, RecoverError> {
+    let name = name_of(SystemTime::now());
+    if let Some(repair) = Repair::wanted(&RealDisk, layout, &name)? {
+        set_aside(&repair, layout)?;
+    }
+    match begin() {
+        Err(problem) if problem.is_damage() => {
+            error!(
+                problem = %chain(&problem),
+                "this server's copy of the data is damaged; it is set aside, and the others' is taken over"
+            );
+            set_aside(&Repair::new(name), layout)?;
+            begin()
+        }
+        outcome => outcome,
+    }
+}
+
+fn set_aside(repair: &Repair, layout: &Layout) -> Result<(), RecoverError> {
+    repair.carry_out(&RealDisk, layout, |to| {
+        RocksStore::set_aside(&layout.snapshot_dir, to)
+    })?;
+    warn!(
+        snapshot = %repair.snapshot_dir(layout).display(), log = %repair.log_dir(layout).display(),
+        "a damaged copy was set aside; remove it when the ensemble is well and nobody wants to look at it any more"
+    );
+    Ok(())
+}
+
+/// Lets the next start set this copy aside, and ends the process, over damage that has been said.
+pub(super) fn end_for_repair(layout: &Layout) -> ! {
+    let repair = Repair::new(name_of(SystemTime::now()));
+    match repair.ask(&RealDisk, layout) {
+        Ok(()) => error!(
+            "ending the process; the next start sets the damaged copy aside and takes over the others'"
+        ),
+        Err(problem) => error!(
+            problem = %chain(&problem),
+            "ending the process; that the next start is to set the damaged copy aside could not be noted"
+        ),
+    }
+    end_process();
+}
+
+/// The name of the directories that a copy is set aside in: the time, in UTC.
+fn name_of(now: SystemTime) -> String {
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = date_of(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let ms = since.subsec_millis();
+    format!("damaged-{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{ms:03}Z")
+}
+
+/// The date so many days after 1970-01-01, in the Gregorian calendar, counted from a first of March.
+const fn date_of(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + (month <= 2) as u64;
+    (year, month, day)
+}
+
+/// Refuses to let a server stand alone with a copy that an ensemble was to make whole.
+pub(super) fn refuse_incomplete(layout: &Layout) -> Result<(), RecoverError> {
+    let mark = Incomplete::new(layout);
+    if mark.is_set(&RealDisk)? {
+        let mark = mark.path().to_owned();
+        return Err(RecoverError::Incomplete { mark });
+    }
+    Ok(())
 }
 
 /// What was recovered.
@@ -137,12 +298,12 @@ fn first_fold(params: StateParams) -> FoldBatch {
 /// ZooKeeper: `FileTxnSnapLog.restore`.
 pub(super) fn recovered(
     storage: &Storage<RealDisk, RocksStore>,
-    epochs: &EpochFile,
     state: &State,
     recent: (usize, usize),
     may_be_new: bool,
 ) -> Result<zab::Recovered, RecoverError> {
     let last = state.last_zxid();
+    let epochs = EpochFile::new(&storage.layout);
     let Epochs { accepted, current } = epochs.load(&RealDisk, last)?;
     let is_empty = last == Zxid::ZERO && accepted == 0;
     if is_empty && !may_be_new {
@@ -154,8 +315,8 @@ pub(super) fn recovered(
     let is_incomplete = Incomplete::new(&storage.layout).is_set(&RealDisk)?;
     if is_incomplete {
         warn!(
-            "the last run ended while it was taking over a leader's history: this server does not vote before it has all \
-             of one"
+            "this server's copy was damaged, or the last run ended while it was taking over a leader's history: it does \
+             not vote before it has all of one"
         );
     }
     Ok(zab::Recovered {
@@ -186,4 +347,25 @@ pub(super) fn refuse_java_data(data_dir: &Path, data_log_dir: &Path) -> Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn directories_are_named_after_the_time() {
+        for (ms, name) in [
+            (0, "damaged-19700101T000000.000Z"),
+            (951_782_400_001, "damaged-20000229T000000.001Z"),
+            (1_709_251_199_999, "damaged-20240229T235959.999Z"),
+            (1_767_323_045_678, "damaged-20260102T030405.678Z"),
+            (4_107_542_400_000, "damaged-21000301T000000.000Z"),
+        ] {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_millis(ms);
+            assert_eq!(name_of(now), name);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -13,12 +13,15 @@ use thiserror::Error;
 use tracing::{error, info};
 
 use super::clock::SystemClock;
-use super::driver::{Driver, DriverFigures};
+use super::driver::{Driver, DriverFigures, WAITING_SILENCE_MS};
 use super::folder::{FoldFigures, FoldSignal, Folder};
 use super::history::History;
 use super::mailbox::Mailbox;
 use super::peers::{Peers, PeersError};
-use super::recover::{RecoverError, Recovery, recover, recovered, refuse_java_data};
+use super::recover::{
+    RecoverError, Recovery, begin_or_repair, end_for_repair, is_snapshot_damaged, others_suffice,
+    recover, recovered, refuse_incomplete, refuse_java_data,
+};
 use super::settings;
 use crate::admin::{
     AdminContext, FourLetterWords, LearnerCounts, MemberFigures, Metrics, RuntimeFigures,
@@ -33,8 +36,8 @@ use crate::replica::Replica;
 use crate::replica::effect::WriteSeq;
 use crate::replica::ensemble::Configs;
 use crate::replica::input::Input;
-use crate::replica::zab::ZabInput;
-use crate::state::State;
+use crate::replica::zab::{Recovered, ZabInput};
+use crate::state::{State, StateParams};
 use crate::storage::disk::{Disk as _, RealDisk, RealLock};
 use crate::storage::epochs::EpochFile;
 use crate::storage::log_thread::{FsyncStats, LogEvent, LogThread};
@@ -103,7 +106,7 @@ impl Server {
         }
         refuse_java_data(&config.data_dir, &config.data_log_dir)?;
         let state_params = settings::state(&config, RealDisk.entropy());
-        let recovery = recover(&settings::storage(&config), state_params.clone())?;
+        let (recovery, member) = begin(&config, &state_params)?;
         let startup_ms = clock.monotonic().now_ms().cast_unsigned();
         let figures = recovery.state.figures();
         info!(
@@ -116,31 +119,26 @@ impl Server {
             snapshot_zxid,
             replayed,
         } = recovery;
-        let epochs = EpochFile::new(&storage.layout.root);
+        let epochs = EpochFile::new(&storage.layout);
         let mut effects = Vec::new();
-        let replica = match &config.ensemble {
-            None => Replica::standalone(
+        let replica = match (&config.ensemble, member) {
+            (Some(ensemble), Some(recovered)) => {
+                state.set_serving(false);
+                Replica::member(
+                    settings::replica(&config),
+                    settings::zab(ensemble),
+                    Configs::of(Arc::clone(&ensemble.members)),
+                    recovered,
+                    clock.now(),
+                    &mut effects,
+                )
+            }
+            _ => Replica::standalone(
                 settings::replica(&config),
                 clock.now(),
                 &state,
                 &mut effects,
             ),
-            Some(ensemble) => {
-                state.set_serving(false);
-                let zab = settings::zab(ensemble);
-                let recent = (zab.recent_max, zab.recent_bytes_max);
-                // The file says it once.
-                let initialize = config.data_dir.join("initialize");
-                let may_be_new = ensemble.db_autocreate || std::fs::remove_file(initialize).is_ok();
-                Replica::member(
-                    settings::replica(&config),
-                    zab,
-                    Configs::of(Arc::clone(&ensemble.members)),
-                    recovered(&storage, &epochs, &state, recent, may_be_new)?,
-                    clock.now(),
-                    &mut effects,
-                )
-            }
         };
         let Storage {
             log,
@@ -170,6 +168,12 @@ impl Server {
         let log_handle = log.handle();
 
         let fold_signal = Arc::new(FoldSignal::new(settings::folds(&shared.config)));
+        let repairs = shared
+            .config
+            .ensemble
+            .as_ref()
+            .is_some_and(|ensemble| others_suffice(&ensemble.members, ensemble.me));
+        let damaged = shared.layout.clone();
         let (retain, purge) = (shared.config.storage.snap_retain_count, log_handle.clone());
         let folder = Folder {
             state: Arc::clone(&shared.state),
@@ -177,6 +181,11 @@ impl Server {
             signal: Arc::clone(&fold_signal),
             figures: Arc::clone(&shared.folds),
             folded: snapshot_zxid,
+            on_failure: Box::new(move |problem| {
+                if repairs && is_snapshot_damaged(problem) {
+                    end_for_repair(&damaged);
+                }
+            }),
             on_durable: Box::new(move |zxid| {
                 if let Some(zxid) = purge_up_to(&index.segment_bases(), Some(zxid), retain as usize)
                 {
@@ -200,6 +209,8 @@ impl Server {
                     mailbox: Arc::clone(&shared.mailbox),
                     field_bytes_max,
                     log_share: ensemble.leader.snapshot_size_factor.unwrap_or(-1.0),
+                    log_begins: AtomicI64::new(0),
+                    others_suffice: others_suffice(&ensemble.members, ensemble.me),
                 };
                 Some(Peers::start(ensemble, Arc::new(history), field_bytes_max)?)
             }
@@ -217,6 +228,7 @@ impl Server {
             peers,
             figures: Arc::clone(&shared.driver),
             quota_silence_until_ms: 0,
+            waiting_said_ms: WAITING_SILENCE_MS,
             after_batch: Box::new(move |report| after_batch.after_batch(report)),
         };
         let driver = spawn("zabd-driver", move || driver.run(effects))?;
@@ -252,6 +264,35 @@ impl Server {
         self.fold_signal.stop();
         join("folder", self.folder);
         self.log.shutdown()
+    }
+}
+
+/// What is on disk, and what a member of an ensemble begins with.
+fn begin(
+    config: &Config,
+    params: &StateParams,
+) -> Result<(Recovery, Option<Recovered>), RecoverError> {
+    let options = settings::storage(config);
+    let layout = Layout::new(&options.data_dir, &options.data_log_dir);
+    let Some(ensemble) = &config.ensemble else {
+        refuse_incomplete(&layout)?;
+        return Ok((recover(&options, params.clone())?, None));
+    };
+    let zab = settings::zab(ensemble);
+    // The file says it once.
+    let initialize = config.data_dir.join("initialize");
+    let may_be_new = ensemble.db_autocreate || std::fs::remove_file(initialize).is_ok();
+    let begin = || {
+        let recovery = recover(&options, params.clone())?;
+        let Recovery { state, storage, .. } = &recovery;
+        let recent = (zab.recent_max, zab.recent_bytes_max);
+        let recovered = recovered(storage, state, recent, may_be_new)?;
+        Ok((recovery, Some(recovered)))
+    };
+    if others_suffice(&ensemble.members, ensemble.me) {
+        begin_or_repair(&layout, begin)
+    } else {
+        begin()
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::history::History;
 use super::server::chain;
-use crate::image::{Progress, Received, SnapshotReceiver, SnapshotStream};
+use crate::image::{Progress, Received, SendError, SnapshotReceiver, SnapshotStream};
 use crate::net::peer::{BulkSink, BulkSource, Taken};
 use crate::replica::zab::{LinkId, ZabInput};
 use crate::storage::disk::RealDisk;
@@ -67,6 +67,9 @@ impl LogSource {
         through: Zxid,
     ) -> io::Result<Self> {
         let hold = history.index.hold_after(after).map_err(io::Error::other)?;
+        if !history.log_reaches(after) {
+            return Err(io::Error::other("that part of the log is damaged"));
+        }
         Self::with_hold(history, link, after, through, hold)
     }
 
@@ -78,7 +81,10 @@ impl LogSource {
         hold: LogHold,
     ) -> io::Result<Self> {
         Ok(Self {
-            reader: history.index.read_after(after).map_err(io::Error::other)?,
+            reader: history.index.read_after(after).map_err(|problem| {
+                history.on_log_problem(&problem);
+                io::Error::other(problem)
+            })?,
             sent: after,
             through,
             pulse: Pulse::new(history, link),
@@ -94,7 +100,10 @@ impl BulkSource for LogSource {
         while self.sent < self.through && out.len() < SLICE_BYTES {
             let (zxid, txn) = match self.reader.next() {
                 Some(Ok(logged)) => logged,
-                Some(Err(problem)) => return Err(io::Error::other(problem)),
+                Some(Err(problem)) => {
+                    self.pulse.history.on_log_problem(&problem);
+                    return Err(io::Error::other(problem));
+                }
                 None => {
                     return Err(io::Error::other(
                         "the log ends before the part that is to be sent",
@@ -139,7 +148,9 @@ impl SnapshotSource {
     }
 
     fn start(&mut self) -> io::Result<Bytes> {
-        let (stream, hold) = self.history.stream(SLICE_BYTES)??;
+        let opened = self.history.stream(SLICE_BYTES)?;
+        let opened = opened.map_err(|problem| self.on_problem(problem))?;
+        let (stream, hold) = opened.ok_or_else(|| io::Error::other("there is no snapshot yet"))?;
         let zxid = stream.zxid();
         info!(
             link = self.link.0, %zxid, snapshot = %self.history.snapshot_dir().display(),
@@ -150,6 +161,15 @@ impl SnapshotSource {
         let mut head = Vec::new();
         LeaderPacket::Snap { zxid }.write(&mut head);
         Ok(Bytes::from(head))
+    }
+
+    fn on_problem(&self, problem: SendError) -> io::Error {
+        match &problem {
+            SendError::Snapshot(problem) => self.history.on_snapshot_problem(problem),
+            SendError::Log(problem) => self.history.on_log_problem(problem),
+            _ => {}
+        }
+        io::Error::other(problem)
     }
 
     fn after_stream(&self, as_of: Zxid, hold: LogHold) -> io::Result<Part> {
@@ -168,7 +188,8 @@ impl BulkSource for SnapshotSource {
             match std::mem::replace(&mut self.part, Part::Over) {
                 Part::Start => return self.start().map(Some),
                 Part::Stream(mut stream, hold) => {
-                    if let Some(slice) = stream.next_slice().map_err(io::Error::other)? {
+                    let slice = stream.next_slice();
+                    if let Some(slice) = slice.map_err(|problem| self.on_problem(problem))? {
                         self.part = Part::Stream(stream, hold);
                         return Ok(Some(slice));
                     }

@@ -1,11 +1,13 @@
-//! The two epochs that a server promises by, in one small file.
+//! The two epochs that a server promises by, in a small file that is kept twice.
 //!
 //! While a server runs they are written through the log thread ([`EpochFile::write`]), in one order with the
 //! transactions: a promise and what it is about must not overtake each other. At a start [`EpochFile::load`] reads them, and
 //! settles what a crash between log and epochs can leave.
 //!
 //! Both stand in one file, unlike Java's `acceptedEpoch` and `currentEpoch`: so they cannot go missing apart from each
-//! other, and storing both costs one fsync. The bytes are described in `docs/file-formats.md`.
+//! other. The file is kept twice, beside the snapshot and beside the log, which may be on another disk: nobody else knows
+//! what this server has promised, so this is the one thing that others cannot give back when it is damaged or lost. The
+//! bytes are described in `docs/file-formats.md`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use jute_codec::Zxid;
 
 use super::disk::Disk;
 use super::log_thread::DurableWrite;
+use super::recovery::Layout;
 use super::small_file::{seal, unseal, write_atomically};
 
 /// The two epochs. `current <= accepted` in everything that is read or written here.
@@ -31,17 +34,21 @@ pub struct Epochs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpochFile {
     path: PathBuf,
+    /// With the same contents, once a write is done.
+    copy: PathBuf,
 }
 
 /// Why a server cannot start with the epochs that it finds. Each is for the operator to act on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EpochError {
-    /// The file is not what was written.
-    #[error("{} is damaged: {detail}. {REPAIR}", path.display())]
+    /// The file is not what was written, and neither is its copy.
+    #[error("{} is damaged ({detail}), and {} is no help. {REPAIR}", path.display(), copy.display())]
     Damaged {
         /// The file.
         path: PathBuf,
+        /// Its copy.
+        copy: PathBuf,
         /// What does not fit.
         detail: &'static str,
     },
@@ -73,11 +80,12 @@ pub enum EpochError {
 }
 
 impl EpochFile {
-    /// The file in `<dataDir>/zabd`, see [`super::recovery::Layout::root`].
+    /// The file in `<dataDir>/zabd`, and its copy beside the log.
     #[must_use]
-    pub fn new(root: &Path) -> Self {
+    pub fn new(layout: &Layout) -> Self {
         Self {
-            path: root.join(FILE_NAME),
+            path: layout.root.join(FILE_NAME),
+            copy: layout.log_dir.join(FILE_NAME),
         }
     }
 
@@ -86,6 +94,7 @@ impl EpochFile {
     pub fn write(&self, epochs: Epochs) -> DurableWrite {
         DurableWrite::SmallFile {
             path: self.path.clone(),
+            copy: Some(self.copy.clone()),
             bytes: epochs.encode(),
         }
     }
@@ -95,6 +104,8 @@ impl EpochFile {
     ///
     /// | found | what becomes of it |
     /// |---|---|
+    /// | one file only, or one that is not damaged | that one counts |
+    /// | two that differ | the newer promise of each kind: a crash came between writing the one and the other |
     /// | no file | both are the epoch of `last`, as in Java: the server stood alone until now, or is new |
     /// | `current` < epoch of `last` ≤ `accepted` | `current` becomes that epoch: the server went down between logging the first transactions of an epoch and storing it. The epoch's initial history comes before them in the log, so it is whole |
     /// | `accepted` < epoch of `last` | refused |
@@ -104,21 +115,24 @@ impl EpochFile {
     /// # Errors
     /// Everything in [`EpochError`].
     pub fn load<D: Disk>(&self, disk: &D, last: Zxid) -> Result<Epochs, EpochError> {
-        let io = |action| {
-            let path = self.path.clone();
-            move |source| EpochError::Io {
-                action,
-                path,
-                source,
-            }
-        };
-        let found = disk.read_whole(&self.path).map_err(io("read"))?;
-        let stored = match &found {
-            None => None,
-            Some(bytes) => Some(Epochs::decode(bytes).map_err(|detail| EpochError::Damaged {
+        let (first, second) = (self.read(disk, &self.path)?, self.read(disk, &self.copy)?);
+        if let (Found::Damaged(detail), Found::Damaged(_) | Found::Nothing)
+        | (Found::Nothing, Found::Damaged(detail)) = (&first, &second)
+        {
+            return Err(EpochError::Damaged {
                 path: self.path.clone(),
+                copy: self.copy.clone(),
                 detail,
-            })?),
+            });
+        }
+        let are_alike = first == second;
+        let stored = match (first, second) {
+            (Found::Epochs(first), Found::Epochs(second)) => Some(Epochs {
+                accepted: first.accepted.max(second.accepted),
+                current: first.current.max(second.current),
+            }),
+            (Found::Epochs(found), _) | (_, Found::Epochs(found)) => Some(found),
+            _ => None,
         };
         let settled = match stored {
             None => {
@@ -142,10 +156,44 @@ impl EpochFile {
                 current: current.max(last.epoch()),
             },
         };
-        if stored != Some(settled) {
-            write_atomically(disk, &self.path, &settled.encode()).map_err(io("write"))?;
+        if stored != Some(settled) || !are_alike {
+            for path in [&self.path, &self.copy] {
+                write_atomically(disk, path, &settled.encode()).map_err(failed("write", path))?;
+            }
         }
         Ok(settled)
+    }
+
+    fn read<D: Disk>(&self, disk: &D, path: &Path) -> Result<Found, EpochError> {
+        let Some(bytes) = disk.read_whole(path).map_err(failed("read", path))? else {
+            return Ok(Found::Nothing);
+        };
+        Ok(match Epochs::decode(&bytes) {
+            Ok(epochs) => Found::Epochs(epochs),
+            Err(detail) => {
+                tracing::warn!(path = %path.display(), detail, "epochs are damaged; there should be another copy");
+                Found::Damaged(detail)
+            }
+        })
+    }
+}
+
+/// What one of the two files holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Damaged(&'static str),
+    Epochs(Epochs),
+}
+
+fn failed<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> EpochError + use<'a> {
+    move |source| EpochError::Io {
+        action,
+        path: path.to_owned(),
+        source,
     }
 }
 
@@ -179,7 +227,8 @@ impl Epochs {
     }
 }
 
-const FILE_NAME: &str = "epochs";
+/// The name of both files.
+pub const FILE_NAME: &str = "epochs";
 
 const REPAIR: &str = "What this server has promised to others is not known any more: do not remove the file alone. \
                       If the ensemble has a quorum without this server, move all its zabd directories away and let it \
@@ -190,10 +239,8 @@ mod tests {
     use super::*;
     use crate::storage::disk::{Crash, SimDisk};
 
-    const ROOT: &str = "/data/zabd";
-
     fn file() -> EpochFile {
-        EpochFile::new(Path::new(ROOT))
+        EpochFile::new(&Layout::new(Path::new("/data"), Path::new("/logs")))
     }
 
     fn epochs(accepted: i64, current: i64) -> Epochs {
@@ -281,6 +328,43 @@ mod tests {
         store(&disk, b"");
         let error = file().load(&disk, Zxid::ZERO).unwrap_err();
         assert!(matches!(error, EpochError::Damaged { .. }), "{error}");
+    }
+
+    /// What was promised is known as long as one of the two files is.
+    #[test]
+    fn either_file_is_enough() {
+        let (old, new) = (epochs(7, 5).encode(), epochs(9, 7).encode());
+        let (garbage, nothing) = (b"accepted".to_vec(), Vec::new());
+        for (first, second, expected) in [
+            (&new, None, Some(epochs(9, 7))),
+            (&new, Some(&new), Some(epochs(9, 7))),
+            (&new, Some(&old), Some(epochs(9, 7))),
+            (&old, Some(&new), Some(epochs(9, 7))),
+            (&new, Some(&garbage), Some(epochs(9, 7))),
+            (&garbage, Some(&new), Some(epochs(9, 7))),
+            (&nothing, Some(&old), Some(epochs(7, 5))),
+            (&garbage, Some(&nothing), None),
+            (&garbage, None, None),
+        ] {
+            let disk = SimDisk::new(1);
+            store(&disk, first);
+            if let Some(second) = second {
+                write_atomically(&disk, &file().copy, second).unwrap();
+            }
+            let found = file().load(&disk, Zxid::ZERO).ok();
+            assert_eq!(found, expected, "{first:?} {second:?}");
+            let Some(expected) = expected else {
+                continue;
+            };
+            disk.reboot(Crash::Power);
+            for path in [file().path, file().copy] {
+                let bytes = disk.read_whole(&path).unwrap();
+                assert_eq!(bytes, Some(expected.encode()), "both are as they should be");
+            }
+        }
+        let disk = SimDisk::new(1);
+        write_atomically(&disk, &file().copy, &new).unwrap();
+        assert_eq!(file().load(&disk, Zxid::ZERO).unwrap(), epochs(9, 7));
     }
 
     #[test]

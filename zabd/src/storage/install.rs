@@ -82,7 +82,7 @@ impl Installation {
     /// The disk's. The old history stands then, or the new one does at the next start: this run must not go on with either
     /// before [`Installation::take_back`] or a repetition succeeds.
     pub fn begin<D: Disk>(disk: &D, layout: &Layout, zxid: Zxid) -> Result<Self, InstallError> {
-        let mark = mark_path(layout);
+        let mark = Self::mark_path(layout);
         let bytes = seal(&format!("received {zxid}\n"));
         write_atomically(disk, &mark, &bytes).map_err(failed("write", &mark))?;
         Ok(Self { mark, zxid })
@@ -93,7 +93,7 @@ impl Installation {
     /// # Errors
     /// The disk's.
     pub fn take_back<D: Disk>(disk: &D, layout: &Layout) -> Result<(), InstallError> {
-        remove(disk, &mark_path(layout))
+        remove(disk, &Self::mark_path(layout))
     }
 
     /// What an earlier run began and did not finish.
@@ -101,7 +101,7 @@ impl Installation {
     /// # Errors
     /// Damage; the disk's.
     pub fn unfinished<D: Disk>(disk: &D, layout: &Layout) -> Result<Option<Self>, InstallError> {
-        let mark = mark_path(layout);
+        let mark = Self::mark_path(layout);
         let Some(bytes) = disk.read_whole(&mark).map_err(failed("read", &mark))? else {
             return Ok(None);
         };
@@ -109,6 +109,12 @@ impl Installation {
             Ok(zxid) => Ok(Some(Self { mark, zxid })),
             Err(detail) => Err(InstallError::Damaged { path: mark, detail }),
         }
+    }
+
+    /// Where the mark is.
+    #[must_use]
+    pub(super) fn mark_path(layout: &Layout) -> PathBuf {
+        layout.root.join(MARK_NAME)
     }
 
     /// As of when the new history begins.
@@ -158,6 +164,12 @@ impl Incomplete {
         Self {
             mark: layout.root.join(INCOMPLETE_NAME),
         }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.mark
     }
 
     /// Sets the mark, durably, before a snapshot as of `zxid` is put in place.
@@ -220,10 +232,6 @@ fn failed<'a>(
         path: path.to_owned(),
         source,
     }
-}
-
-fn mark_path(layout: &Layout) -> PathBuf {
-    layout.root.join(MARK_NAME)
 }
 
 fn as_of(found: Option<Zxid>) -> String {
@@ -342,7 +350,7 @@ mod tests {
     fn a_damaged_mark_is_not_passed_over() {
         let disk = SimDisk::new(1);
         for bytes in [&b""[..], &seal("received 0xx\n"), &seal("0x5\n")] {
-            write_atomically(&disk, &mark_path(&layout()), bytes).unwrap();
+            write_atomically(&disk, &Installation::mark_path(&layout()), bytes).unwrap();
             assert!(matches!(
                 Installation::unfinished(&disk, &layout()),
                 Err(InstallError::Damaged { .. })

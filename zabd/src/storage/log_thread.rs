@@ -37,6 +37,8 @@ pub enum DurableWrite {
     SmallFile {
         /// Which.
         path: PathBuf,
+        /// A second one that gets the same contents.
+        copy: Option<PathBuf>,
         /// Its new contents.
         bytes: Vec<u8>,
     },
@@ -563,14 +565,16 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
                     self.log.truncate_after(*zxid)?;
                 }
                 DurableWrite::RestartAt(zxid) => self.log.restart_at(*zxid)?,
-                DurableWrite::SmallFile { path, bytes } => {
-                    write_atomically(self.log.disk(), path, bytes).map_err(|source| {
-                        LogError::Io {
-                            action: "replace",
-                            path: path.clone(),
-                            source,
-                        }
-                    })?;
+                DurableWrite::SmallFile { path, copy, bytes } => {
+                    for path in [Some(path), copy.as_ref()].into_iter().flatten() {
+                        write_atomically(self.log.disk(), path, bytes).map_err(|source| {
+                            LogError::Io {
+                                action: "replace",
+                                path: path.clone(),
+                                source,
+                            }
+                        })?;
+                    }
                 }
             }
         }
@@ -738,6 +742,7 @@ mod tests {
                 WriteSeq(4),
                 DurableWrite::SmallFile {
                     path: epoch.into(),
+                    copy: Some("/log/copy".into()),
                     bytes: b"1".to_vec(),
                 },
             )
@@ -749,7 +754,9 @@ mod tests {
         drop(thread);
         disk.reboot(Crash::Power);
         assert_eq!(zxids(&disk, dir).0, [1, 0x1_0000_0001]);
-        assert_eq!(disk.read_whole(epoch).unwrap().unwrap(), b"1");
+        for path in [epoch, Path::new("/log/copy")] {
+            assert_eq!(disk.read_whole(path).unwrap().unwrap(), b"1");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - [`snapshot`]: the tree as of one zxid; in RocksDB, or in memory for the simulator.
 //! - [`small_file`]: small files that are replaced whole. [`epochs`] is one.
 //! - [`install`]: puts a received snapshot in the place of the whole history.
+//! - [`repair`]: sets a damaged copy aside.
 //! - [`recovery`]: opens log and snapshot together and checks that they meet.
 //! - [`retention`]: which segments may go.
 
@@ -17,6 +18,7 @@ pub mod epochs;
 pub mod install;
 pub mod log_thread;
 pub mod recovery;
+pub mod repair;
 pub mod retention;
 pub mod small_file;
 pub mod snapshot;

@@ -611,6 +611,12 @@ impl Zab {
         }
     }
 
+    /// Whether something that this server has acknowledged may be missing, so that it does not vote.
+    #[must_use]
+    pub const fn may_lack(&self) -> bool {
+        self.core.may_lack
+    }
+
     /// Whether clients may be served.
     #[must_use]
     pub fn is_established(&self) -> bool {

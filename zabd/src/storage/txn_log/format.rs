@@ -244,6 +244,11 @@ pub(super) fn name_kind(name: &str) -> NameKind {
     }
 }
 
+/// Whether a file in the log's directory is a part of the log, by its name.
+pub(in crate::storage) fn is_segment(name: &str) -> bool {
+    name_kind(name) == NameKind::Segment
+}
+
 const SEGMENT_SUFFIX: &str = "zlog";
 pub(super) const SPARE_SUFFIX: &str = "spare";
 

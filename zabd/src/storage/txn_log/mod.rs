@@ -33,6 +33,8 @@ mod spare;
 #[cfg(test)]
 mod tests;
 
+pub(super) use format::is_segment;
+
 pub use error::{DamageCause, LogError};
 pub use log::{Durability, LogOptions, Synced, TxnLog};
 pub use place::{LogPlace, Unusable};

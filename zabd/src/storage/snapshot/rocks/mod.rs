@@ -80,6 +80,15 @@ impl RocksStore {
         Ok(store)
     }
 
+    /// Moves the store in `dir`, and whatever is staged or replaced beside it, into the directory `to`, durably; what is
+    /// not there is left out. Nobody may have it open.
+    ///
+    /// # Errors
+    /// The disk's; calling again goes on.
+    pub fn set_aside(dir: &Path, to: &Path) -> Result<(), SnapshotError> {
+        staging::set_aside(dir, to)
+    }
+
     /// Bytes of the tables on disk, roughly.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {

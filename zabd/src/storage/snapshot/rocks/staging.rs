@@ -44,8 +44,30 @@ fn rename(from: &Path, to: &Path) -> Result<(), SnapshotError> {
 }
 
 fn sync_parent(dir: &Path) -> Result<(), SnapshotError> {
-    let parent = dir.parent().unwrap_or(Path::new("/"));
-    File::open(parent)
-        .and_then(|parent| parent.sync_all())
-        .map_err(|error| io_error("sync", parent, error))
+    sync(dir.parent().unwrap_or(Path::new("/")))
+}
+
+fn sync(dir: &Path) -> Result<(), SnapshotError> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| io_error("sync", dir, error))
+}
+
+/// Moves `dir`, and what is beside it, into `to`, durably. What is gone already was moved before.
+pub(super) fn set_aside(dir: &Path, to: &Path) -> Result<(), SnapshotError> {
+    for from in [dir.to_owned(), received_dir(dir), old_dir(dir)] {
+        let Some(name) = from.file_name() else {
+            continue;
+        };
+        match fs::rename(&from, to.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_error("set aside", &from, error));
+            }
+            _ => {}
+        }
+        // The new place first: a name too many does no harm.
+        sync(to)?;
+        sync_parent(dir)?;
+    }
+    Ok(())
 }
