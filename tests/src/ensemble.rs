@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -34,11 +35,48 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// Everything a server has: paths, with data and stat.
 pub type Tree = BTreeMap<String, (Option<Bytes>, Stat)>;
 
+/// Where clients find the servers of an ensemble now: those who have the book see each change.
+#[derive(Debug, Clone, Default)]
+pub struct AddressBook(Arc<Mutex<Vec<SocketAddr>>>);
+
+impl AddressBook {
+    /// The addresses, in the order of the servers.
+    #[must_use]
+    pub fn all(&self) -> Vec<SocketAddr> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, addresses: Vec<SocketAddr>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+}
+
+impl From<&Vec<SocketAddr>> for AddressBook {
+    fn from(addresses: &Vec<SocketAddr>) -> Self {
+        Self(Arc::new(Mutex::new(addresses.clone())))
+    }
+}
+
+/// Where a server is to run.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// What other servers are told: host, quorum port and election port, with colons between.
+    pub member: String,
+    /// The network namespace, where it is not that of the test.
+    pub namespace: Option<String>,
+}
+
 /// Servers of one ensemble, numbered from 0; the id of each is one more. Voters come first.
 #[derive(Debug)]
 pub struct Ensemble {
     servers: Vec<Server>,
     voters: usize,
+    book: AddressBook,
 }
 
 impl Ensemble {
@@ -47,30 +85,58 @@ impl Ensemble {
     /// # Errors
     /// When a server cannot be started or does not serve in time.
     pub fn start(voters: usize, observers: usize) -> anyhow::Result<Self> {
-        let mut setup = Setup::default()
+        let mut places = Vec::new();
+        for _ in 0..voters + observers {
+            let [client, quorum, election] = [free_port()?, free_port()?, free_port()?];
+            places.push(Place {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, client)),
+                member: format!("127.0.0.1:{quorum}:{election}"),
+                namespace: None,
+            });
+        }
+        let mut ensemble = Self::prepare(voters, &places, Setup::default())?;
+        ensemble.launch()?;
+        Ok(ensemble)
+    }
+
+    /// Makes the servers' directories and starts nothing. `setup` says more than every ensemble here has.
+    ///
+    /// # Errors
+    /// When a directory cannot be made.
+    pub fn prepare(voters: usize, places: &[Place], setup: Setup) -> anyhow::Result<Self> {
+        let mut setup = setup
             .key("tickTime", &TICK_MS.to_string())
             .key("initLimit", "10")
             .key("syncLimit", &SYNC_LIMIT.to_string())
             .property("zookeeper.commitLogCount", &COMMIT_LOG_COUNT.to_string());
-        let mut addresses = Vec::new();
-        for id in 1..=voters + observers {
-            let [client, quorum, election] = [free_port()?, free_port()?, free_port()?];
-            let role = if id > voters { ":observer" } else { "" };
-            let line = format!("127.0.0.1:{quorum}:{election}{role}");
-            setup = setup.key(&format!("server.{id}"), &line);
-            addresses.push(SocketAddr::from((Ipv4Addr::LOCALHOST, client)));
+        for (index, place) in places.iter().enumerate() {
+            let role = if index < voters { "" } else { ":observer" };
+            let line = format!("{}{role}", place.member);
+            setup = setup.key(&format!("server.{}", index + 1), &line);
         }
         let mut ensemble = Self {
             servers: Vec::new(),
             voters,
+            book: AddressBook::default(),
         };
-        for address in addresses {
-            let server = Server::prepare(Implementation::Zabd, setup.clone(), address)?;
+        for place in places {
+            setup.namespace.clone_from(&place.namespace);
+            let server = Server::prepare(Implementation::Zabd, setup.clone(), place.address)?;
             ensemble.servers.push(server);
-            ensemble.spawn(ensemble.servers.len() - 1)?;
         }
-        ensemble.wait_until_all_serve()?;
+        ensemble.book.set(ensemble.addresses());
         Ok(ensemble)
+    }
+
+    /// Starts all servers and waits until all of them serve.
+    ///
+    /// # Errors
+    /// When a server cannot be started or does not serve in time.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
+        for number in self.all() {
+            self.spawn(number)?;
+        }
+        self.wait_until_all_serve()
     }
 
     /// The numbers of all servers.
@@ -83,6 +149,35 @@ impl Ensemble {
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.servers.iter().map(Server::address).collect()
+    }
+
+    /// The same, for clients that are to see changes.
+    #[must_use]
+    pub fn book(&self) -> AddressBook {
+        self.book.clone()
+    }
+
+    /// Lets a killed server listen for clients elsewhere from its next start on.
+    ///
+    /// # Errors
+    /// When it runs.
+    pub fn set_address(&mut self, number: usize, address: SocketAddr) -> anyhow::Result<()> {
+        self.servers[number].set_address(address)?;
+        self.book.set(self.addresses());
+        Ok(())
+    }
+
+    /// Asks a server to stop (SIGTERM) and waits for it.
+    ///
+    /// # Errors
+    /// When it does not stop.
+    pub fn stop(&mut self, number: usize) -> anyhow::Result<()> {
+        self.servers[number].stop()
+    }
+
+    /// Whether a server's process has ended by itself.
+    pub fn has_exited(&mut self, number: usize) -> bool {
+        self.servers[number].has_exited()
     }
 
     /// A server.

@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`ensemble`] | several zabd that agree, as child processes; what each of them knows, compared |
+//! | [`netns`] | a network of namespaces: partitions, one-way cuts, loss and delay between real processes |
 //! | [`raw`] | [`raw::RawClient`]: any bytes out, frames in with their order and the kind of close kept |
 //! | [`seeds`], [`story`] | what both simulators are run with: many seeds at once, scripts retold |
 //! | [`servers`] | zabd and Apache ZooKeeper as child processes on loopback, from one description |
@@ -11,6 +12,7 @@
 //! | [`zab`] | the simulator of ensembles: the order of transactions among several servers |
 
 pub mod ensemble;
+pub mod netns;
 pub mod raw;
 pub mod seeds;
 pub mod servers;

@@ -15,6 +15,8 @@ use jute_codec::{Jute, Reader, SessionId, Zxid};
 
 /// Longest frame that the client takes, in bytes: far above what servers are configured to accept.
 const FRAME_BYTES_MAX: usize = 64 << 20;
+/// A host that is cut off says nothing, and the system would wait for minutes.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,7 @@ impl RawClient {
     /// # Errors
     /// When the server does not accept it.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        let stream = TcpStream::connect_timeout(&address, CONNECT_PATIENCE)?;
         // A server that has closed already makes these fail; what matters of it is seen when reading.
         let closed = stream.set_nodelay(true).is_err();
         if !closed {

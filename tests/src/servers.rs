@@ -54,6 +54,8 @@ pub struct Setup {
     /// Java system properties by their full names. Apache gets them as `-D`, zabd as keys of zoo.cfg without the
     /// prefix `zookeeper.`.
     pub properties: Vec<(String, String)>,
+    /// The network namespace to run in, where it is not that of the test. Only root may.
+    pub namespace: Option<String>,
 }
 
 impl Setup {
@@ -130,6 +132,16 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Gives a server that is stopped another address to listen on.
+    ///
+    /// # Errors
+    /// When it runs.
+    pub fn set_address(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        ensure!(self.child.is_none(), "the server is running");
+        self.address = address;
+        Ok(())
     }
 
     /// Which server this is.
@@ -264,7 +276,7 @@ impl Server {
             .context("open the server's log")?;
         let mut command = match self.implementation {
             Implementation::Apache => self.apache_command()?,
-            Implementation::Zabd => Command::new(zabd_binary()?),
+            Implementation::Zabd => self.zabd_command()?,
         };
         command
             .arg(&config)
@@ -331,6 +343,19 @@ impl Server {
         text
     }
 
+    /// `ip` becomes the server: its process id is that of the server.
+    fn zabd_command(&self) -> anyhow::Result<Command> {
+        let binary = zabd_binary()?;
+        Ok(match &self.setup.namespace {
+            None => Command::new(binary),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace]).arg(binary);
+                command
+            }
+        })
+    }
+
     fn apache_command(&self) -> anyhow::Result<Command> {
         let mut command = apache_java()?;
         for (name, value) in &self.setup.properties {
@@ -367,7 +392,7 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 }
 
 /// The directory of the cargo build that this program belongs to: `target/debug` or the like.
-fn profile_directory() -> anyhow::Result<PathBuf> {
+pub(crate) fn profile_directory() -> anyhow::Result<PathBuf> {
     let program = env::current_exe().context("find this program")?;
     let deps = program.parent().context("this program's directory")?;
     let profile = if deps.ends_with("deps") {

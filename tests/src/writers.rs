@@ -11,7 +11,7 @@ use bytes::Bytes;
 use jute_codec::proto::{ConnectResponse, CreateFlags, Request, SetDataRequest};
 use jute_codec::{Text, Zxid};
 
-use crate::ensemble::{Tree, create_request, read};
+use crate::ensemble::{AddressBook, Tree, create_request, read};
 use crate::raw::{RawClient, connect_request};
 
 /// The timeout of a writer's session, in milliseconds: longer than any outage, and than reading everything in the end.
@@ -37,14 +37,27 @@ pub struct Writers {
 impl Writers {
     /// Begins to write; `seed` decides which server each of them tries when.
     #[must_use]
-    pub fn start(count: usize, addresses: &[SocketAddr], seed: u64) -> Self {
+    pub fn start(count: usize, addresses: impl Into<AddressBook>, seed: u64) -> Self {
+        Self::start_resting(count, addresses, seed, REST)
+    }
+
+    /// The same, with another time to rest between batches.
+    #[must_use]
+    pub fn start_resting(
+        count: usize,
+        addresses: impl Into<AddressBook>,
+        seed: u64,
+        rest: Duration,
+    ) -> Self {
+        let addresses = addresses.into();
         let (stop, done) = (Arc::default(), Arc::default());
         let threads = (0..count)
             .map(|number| {
                 let writer = Writer {
                     name: format!("/writer-{number}"),
                     random: Random(seed ^ (number as u64) << 32),
-                    addresses: addresses.to_vec(),
+                    addresses: addresses.clone(),
+                    rest,
                     session: None,
                     seen: Zxid::ZERO,
                     next: 0,
@@ -78,6 +91,12 @@ impl Writers {
             sleep(Duration::from_millis(10));
         }
         Ok(())
+    }
+
+    /// Writes acknowledged so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
     }
 
     /// Ends the writing; the sessions stay.
@@ -114,7 +133,8 @@ struct Creation {
 pub struct Writer {
     name: String,
     random: Random,
-    addresses: Vec<SocketAddr>,
+    addresses: AddressBook,
+    rest: Duration,
     session: Option<ConnectResponse>,
     seen: Zxid,
     next: u32,
@@ -137,7 +157,7 @@ impl Writer {
             if whole.is_err() {
                 client = self.reconnect()?;
             }
-            sleep(REST);
+            sleep(self.rest);
         }
         Ok(self)
     }
@@ -203,7 +223,8 @@ impl Writer {
     fn reconnect(&mut self) -> anyhow::Result<RawClient> {
         let deadline = Instant::now() + OUTAGE_MAX;
         loop {
-            let address = self.addresses[self.random.below(self.addresses.len())];
+            let addresses = self.addresses.all();
+            let address = addresses[self.random.below(addresses.len())];
             match self.attach(address) {
                 Ok(Some(client)) => return Ok(client),
                 Ok(None) => sleep(Duration::from_millis(20)),
@@ -330,10 +351,10 @@ impl Writer {
 
 /// SplitMix64: choices that a seed repeats.
 #[derive(Debug)]
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -160,7 +160,7 @@ fn nothing_acknowledged_is_lost() {
         |text| text.parse().expect("a seed is a number"),
     );
     on_ensemble(|ensemble| {
-        let writers = Writers::start(4, &ensemble.addresses(), seed);
+        let writers = Writers::start(4, ensemble.book(), seed);
         let result = hurt(ensemble, &writers);
         let writers = writers.finish();
         // What the writers saw says more than that they stopped.
