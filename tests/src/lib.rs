@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`ensemble`] | several zabd that agree, as child processes; what each of them knows, compared |
+//! | [`linearizability`], [`registers`] | clients whose histories a checker takes, and the checker |
 //! | [`netns`] | a network of namespaces: partitions, one-way cuts, loss and delay between real processes |
 //! | [`raw`] | [`raw::RawClient`]: any bytes out, frames in with their order and the kind of close kept |
 //! | [`seeds`], [`story`] | what both simulators are run with: many seeds at once, scripts retold |
@@ -12,8 +13,10 @@
 //! | [`zab`] | the simulator of ensembles: the order of transactions among several servers |
 
 pub mod ensemble;
+pub mod linearizability;
 pub mod netns;
 pub mod raw;
+pub mod registers;
 pub mod seeds;
 pub mod servers;
 pub mod sim;
