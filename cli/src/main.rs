@@ -4,6 +4,7 @@
 //! things are better left different: the session is closed at the end instead of being left to expire, all servers of
 //! a list are tried before a command fails, and dates are printed in UTC whatever the machine's time zone.
 
+mod bench;
 mod client;
 mod commands;
 mod failure;
@@ -17,6 +18,7 @@ mod shell;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use bench::BenchError;
 use client::{ConnectString, ConnectStringError, SessionOptions};
 use commands::VERSION_LINE;
 use failure::Failure;
@@ -37,20 +39,26 @@ enum Fatal {
     Server(#[from] ConnectStringError),
     #[error(transparent)]
     Command(#[from] Failure),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
 }
 
 impl Fatal {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Invocation(InvocationError::ClientConfiguration) => EXIT_INVALID_INVOCATION,
-            Self::Invocation(_) | Self::Server(_) => 1,
+            Self::Invocation(_) | Self::Server(_) | Self::Bench(_) => 1,
             Self::Command(failure) => failure.exit_code(),
         }
     }
 
     /// Whether it is only that nobody reads the output any more.
     fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Command(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe)
+        matches!(
+            self,
+            Self::Command(Failure::Output(error)) | Self::Bench(BenchError::Command(Failure::Output(error)))
+                if error.kind() == ErrorKind::BrokenPipe
+        )
     }
 }
 
@@ -78,6 +86,18 @@ fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fatal> {
 }
 
 fn run_command(run: Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fatal> {
+    if let Some((bench::COMMAND, words)) = run
+        .words
+        .split_first()
+        .map(|(name, words)| (name.as_str(), words))
+    {
+        return Ok(bench::run(
+            &run,
+            ConnectString::parse(&run.server)?,
+            words,
+            out,
+        )?);
+    }
     writeln!(out, "Connecting to {}", run.server).map_err(Failure::from)?;
     let options = SessionOptions {
         timeout_ms: run.timeout_ms,

@@ -161,6 +161,8 @@ pub(crate) fn usage() -> String {
     for command in COMMANDS {
         usage.push_str(&format!("\n\t{} {}", command.name, command.syntax));
     }
+    // Not a command of a session.
+    usage.push_str("\n\tbench workload [options, see bench --help]");
     usage
 }
 
