@@ -15,8 +15,17 @@ use crate::replica::zab::Role;
 use crate::state::State;
 use crate::storage::log_thread::FsyncStats;
 
-/// Sessions by the monotonic millisecond at which they expire.
+/// Sessions by the monotonic millisecond at which they expire, soonest first.
 pub type SessionBuckets = Vec<(i64, Vec<SessionId>)>;
+
+/// When sessions expire, as far as this server decides it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionDeadlines {
+    /// Those that only this server knows; nothing unless sessions may be such.
+    pub local: Option<SessionBuckets>,
+    /// Those that all servers know.
+    pub global: SessionBuckets,
+}
 
 /// Everything that answers are made of. Functions are called without any lock held, from the threads of clients, and
 /// may take as long as a look at a directory.
@@ -30,14 +39,14 @@ pub struct AdminContext {
     pub stats: Arc<ServerStats>,
     /// What counts credentials.
     pub auth: Arc<Providers>,
-    /// The clock of `connections` and `session_buckets`; it started with the server.
+    /// The clock of `connections` and `session_deadlines`; it started with the server.
     pub clock: MonotonicClock,
     /// What the log thread counts.
     pub log: Arc<FsyncStats>,
     /// What is recorded through the `metrics` facade.
     pub metrics: Arc<Metrics>,
-    /// When which sessions expire, soonest first.
-    pub session_buckets: Arc<dyn Fn() -> SessionBuckets + Send + Sync>,
+    /// When which sessions expire.
+    pub session_deadlines: Arc<dyn Fn() -> SessionDeadlines + Send + Sync>,
     /// The whole answer to `conf`.
     pub conf: Arc<dyn Fn(&ListenerInfo) -> String + Send + Sync>,
     /// Bytes below the data directory and below that of the log.
@@ -95,8 +104,10 @@ pub struct RuntimeFigures {
     pub digest_mismatches: u64,
     /// Transactions that are not durable yet.
     pub outstanding_txns: u64,
-    /// Live sessions.
+    /// Live sessions that all servers know.
     pub sessions: i64,
+    /// Live sessions that only this server knows.
+    pub local_sessions: i64,
     /// Folds that became durable.
     pub folds: u64,
     /// How long they took together, in milliseconds.

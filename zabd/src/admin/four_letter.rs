@@ -206,7 +206,8 @@ impl FourLetterWords {
 
     fn dump(&self, asked: &Asked<'_>) -> String {
         let is_learner = (self.ctx.member)().is_some_and(|member| member.role != Role::Leading);
-        let (buckets, global);
+        let deadlines = (self.ctx.session_deadlines)();
+        let global;
         let sessions = if is_learner {
             global = self.ctx.look(|state| {
                 let sessions = state.sessions().iter();
@@ -214,13 +215,13 @@ impl FourLetterWords {
             });
             DumpedSessions::Global(&global)
         } else {
-            buckets = (self.ctx.session_buckets)();
-            DumpedSessions::Expiring(&buckets)
+            DumpedSessions::Expiring(&deadlines.global)
         };
         let ephemerals = self
             .ctx
             .look(|state| state.sessions_with_ephemerals().collect::<Vec<_>>());
         Dump {
+            local: deadlines.local.as_deref(),
             sessions,
             ephemerals: &ephemerals,
             connections: &self.connections(asked),

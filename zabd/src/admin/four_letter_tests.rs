@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock};
 use jute_codec::{SessionId, Zxid};
 
 use super::*;
-use crate::admin::{LearnerCounts, MemberFigures, Metrics, RuntimeFigures};
+use crate::admin::{LearnerCounts, MemberFigures, Metrics, RuntimeFigures, SessionDeadlines};
 use crate::net::client::Connections;
 use crate::net::clock::MonotonicClock;
 use crate::net::stats::ServerStats;
@@ -30,7 +30,7 @@ fn words(is_enabled: fn(&str) -> bool) -> FourLetterWords {
         clock: MonotonicClock::start(),
         log: Arc::default(),
         metrics: Arc::new(Metrics::default()),
-        session_buckets: Arc::new(Vec::new),
+        session_deadlines: Arc::new(SessionDeadlines::default),
         conf: Arc::new(|listener| format!("clientPort={}\n", listener.local_addr.port())),
         dir_bytes: Arc::new(|| (67_109_602, 12)),
         is_enabled: Arc::new(is_enabled),
@@ -149,7 +149,10 @@ fn digests_are_a_hexadecimal_zxid_and_a_signed_number() {
 #[test]
 fn a_dump_asks_the_driver_and_the_state() {
     let mut words = words(|_| true);
-    words.ctx.session_buckets = Arc::new(|| vec![(6000, vec![SessionId(0x77)])]);
+    words.ctx.session_deadlines = Arc::new(|| SessionDeadlines {
+        local: None,
+        global: vec![(6000, vec![SessionId(0x77)])],
+    });
     let dump = ask(&words, b"dump");
     assert!(dump.starts_with("SessionTracker dump:\nSession Sets (1)/(1):\n1 expire at "));
     assert!(dump.contains(":\n\t0x77\nephemeral nodes dump:\nSessions with Ephemerals (0):\n"));

@@ -18,7 +18,7 @@ mod version;
 mod words;
 
 pub use self::metrics::Metrics;
-pub use context::{AdminContext, RuntimeFigures, SessionBuckets};
+pub use context::{AdminContext, RuntimeFigures, SessionBuckets, SessionDeadlines};
 pub use four_letter::FourLetterWords;
 pub use member::{LearnerCounts, MemberFigures};
 pub use version::full_version;

@@ -38,9 +38,9 @@ pub struct EnsembleConfig {
     pub leader: LeaderConfig,
     /// What this server does as an observer.
     pub observer: ObserverConfig,
-    /// `localSessionsEnabled`; not served by this version.
+    /// `localSessionsEnabled`: sessions begin as this server's own.
     pub local_sessions_enabled: bool,
-    /// `localSessionsUpgradingEnabled`; not served by this version.
+    /// `localSessionsUpgradingEnabled`: they become everybody's when they create an ephemeral node.
     pub local_sessions_upgrading_enabled: bool,
     /// `db.autocreate`: whether a server without data and without the file `initialize` may vote.
     pub db_autocreate: bool,

@@ -536,7 +536,6 @@ fn what_is_not_served_in_ensembles_is_warned_of_there_only() {
                 observerMasterPort=2889\noraclePath=/o\nsyncEnabled=false\n";
     assert_eq!(scratch_findings(&format!("{keys}{THREE}")), {
         "DIR/zoo.cfg:1: warning: reconfigEnabled: has no effect in an ensemble: the members cannot be changed at run time by this version\n\
-         DIR/zoo.cfg:2: warning: localSessionsEnabled: has no effect in an ensemble: every session is known to all servers\n\
          DIR/zoo.cfg:4: warning: observerMasterPort: has no effect in an ensemble: only the leader serves observers\n\
          DIR/zoo.cfg:5: warning: oraclePath: has no effect in an ensemble: an oracle is not asked; of two participants both are needed\n\
          DIR/zoo.cfg:6: warning: syncEnabled: has no effect in an ensemble: an observer always writes to disk\n"

@@ -1,12 +1,12 @@
 //! What a replica wants done.
 
 use bytes::Bytes;
-use jute_codec::proto::ConnectResponse;
-use jute_codec::{SessionId, Text, Zxid};
+use jute_codec::proto::{ConnectResponse, ReplyHeader};
+use jute_codec::{ErrorCode, SessionId, Text, Zxid};
 
 use super::zab::{Epochs, ZabEffect};
-use crate::state::Committed;
 use crate::state::conn::ConnId;
+use crate::state::{Committed, Outputs};
 
 /// The number of a durable write. Log appends, and later epoch files, share one sequence: promises and entries must
 /// not overtake each other.
@@ -63,6 +63,15 @@ pub enum Effect {
         /// The path that it named, for the answer.
         path: Option<Text>,
     },
+    /// Answer a request that takes no transaction: everything before it of the same session has been given out.
+    Answered {
+        /// Who.
+        conn: ConnId,
+        /// The client's number for the request.
+        xid: i32,
+        /// What came of it.
+        answer: Answer,
+    },
     /// Clients may be served, and folds go on. Of a server that stands alone this goes without saying.
     Serve,
     /// Close all connections of clients and take no more; no folds until [`Effect::Serve`].
@@ -80,4 +89,27 @@ pub enum Effect {
         /// Which.
         session: SessionId,
     },
+}
+
+/// The answer to a request that takes no transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is carried out; there is nothing to tell.
+    Done,
+    /// It is refused.
+    Refused(ErrorCode),
+    /// A handshake's answer, again.
+    Session(ConnectResponse),
+}
+
+impl Answer {
+    /// Adds the answer to the connection's outputs; `zxid` is the newest transaction applied.
+    pub fn tell(&self, conn: ConnId, xid: i32, zxid: Zxid, outputs: &mut Outputs) {
+        let err = match self {
+            Self::Session(response) => return outputs.reply_raw(conn, response),
+            Self::Done => 0,
+            Self::Refused(code) => code.code(),
+        };
+        outputs.reply(conn, &ReplyHeader { xid, zxid, err }, |_| {});
+    }
 }

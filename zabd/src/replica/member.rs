@@ -7,21 +7,22 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use jute_codec::proto::Request;
+use jute_codec::proto::{ConnectResponse, Request};
 use jute_codec::quorum::LeaderPacket;
 use jute_codec::txn::TxnEntry;
-use jute_codec::{SessionId, Text, Zxid};
+use jute_codec::{SessionId, Zxid};
 
 use super::attendant::Attendant;
 use super::clock::Clock;
-use super::effect::Effect;
+use super::effect::{Answer, Effect};
 use super::ensemble::Configs;
 use super::input::Input;
 use super::params::ReplicaParams;
 use super::primary::{Forwarded, Made, Primary, Turn};
-use super::session::SessionIds;
+use super::session::password::password_of;
+use super::session::{Locals, SessionIds, SessionTracker};
 use super::zab::{LinkId, Recovered, Role, Zab, ZabEffect, ZabInput, ZabParams};
-use crate::state::conn::{ClientRequest, ConnId, Submission};
+use crate::state::conn::{ClientRequest, ConnId, Submission, WriteBody};
 use crate::state::{Committed, State};
 
 /// See the module.
@@ -42,7 +43,7 @@ enum Serving {
     Soon(Vec<ZabEffect>),
     Leader(Box<Leading>),
     Learner {
-        attendant: Attendant,
+        attendant: Box<Attendant>,
         /// When to ask next which clients have been heard of.
         next_hearing_ms: i64,
     },
@@ -53,17 +54,17 @@ struct Leading {
     primary: Primary,
     /// Proposed and not committed, in zxid order.
     outstanding: VecDeque<Committed>,
-    /// Syncs of this server's clients, with what they wait for.
-    syncs: VecDeque<(Zxid, ConnId, i32, Option<Text>)>,
+    /// What this server's clients are to hear once everything up to some transaction is committed.
+    behind: VecDeque<(Zxid, Effect)>,
 }
 
 /// What a step is taken with.
-struct Around<'a> {
-    clock: Clock,
-    params: &'a ReplicaParams,
-    ids: &'a mut SessionIds,
-    state: &'a State,
-    effects: &'a mut Vec<Effect>,
+pub(super) struct Around<'a> {
+    pub(super) clock: Clock,
+    pub(super) params: &'a ReplicaParams,
+    pub(super) ids: &'a mut SessionIds,
+    pub(super) state: &'a State,
+    pub(super) effects: &'a mut Vec<Effect>,
 }
 
 impl Member {
@@ -124,7 +125,7 @@ impl Member {
             Input::Submitted(submission) => self.on_submitted(&mut around, submission),
             Input::Touched { session, at_ms } => self.on_touched(session, at_ms),
             Input::Disconnected { conn } => match &mut self.serving {
-                Serving::Leader(leading) => leading.primary.sessions.detach(conn),
+                Serving::Leader(leading) => leading.primary.detach(conn),
                 Serving::Learner { attendant, .. } => attendant.on_disconnected(conn),
                 Serving::No | Serving::Soon(_) => {}
             },
@@ -139,8 +140,12 @@ impl Member {
             Serving::Soon(_) => i64::MIN,
             Serving::Leader(leading) => leading.primary.deadline(),
             Serving::Learner {
-                next_hearing_ms, ..
-            } => *next_hearing_ms,
+                attendant,
+                next_hearing_ms,
+            } => {
+                let locals = attendant.locals.sessions().next_deadline();
+                locals.map_or(*next_hearing_ms, |due_ms| due_ms.min(*next_hearing_ms))
+            }
         })
     }
 
@@ -148,12 +153,13 @@ impl Member {
     pub(super) fn wants_touched(&self, clock: Clock) -> Vec<(SessionId, Option<ConnId>)> {
         match &self.serving {
             Serving::No | Serving::Soon(_) => Vec::new(),
-            Serving::Leader(leading) => leading.primary.sessions.due(clock.monotonic_ms),
-            Serving::Learner { attendant, .. } => attendant
-                .attached()
-                .iter()
-                .map(|(session, conn)| (session, Some(conn)))
-                .collect(),
+            Serving::Leader(leading) => leading.primary.due(clock.monotonic_ms),
+            Serving::Learner { attendant, .. } => {
+                let mut wanted = attendant.locals.sessions().due(clock.monotonic_ms);
+                let attached = attendant.attached().iter();
+                wanted.extend(attached.map(|(session, conn)| (session, Some(conn))));
+                wanted
+            }
         }
     }
 
@@ -163,6 +169,18 @@ impl Member {
             Serving::Leader(leading) => Some(&leading.primary),
             _ => None,
         }
+    }
+
+    /// Sessions that only this server knows; nothing unless there may be such.
+    pub(super) fn local_sessions(&self) -> Option<&SessionTracker> {
+        let locals = match &self.serving {
+            Serving::No | Serving::Soon(_) => return None,
+            Serving::Leader(leading) => &leading.primary.locals,
+            Serving::Learner { attendant, .. } => &attendant.locals,
+        };
+        Some(locals)
+            .filter(|locals| locals.are_on())
+            .map(Locals::sessions)
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -209,8 +227,10 @@ impl Member {
                 leading.primary.on_wakeup(&mut turn);
             }
             Serving::Learner {
-                next_hearing_ms, ..
+                attendant,
+                next_hearing_ms,
             } => {
+                attendant.on_wakeup(now_ms, around.effects);
                 if now_ms >= *next_hearing_ms {
                     *next_hearing_ms = now_ms + hearing_ms(around.params);
                 }
@@ -221,7 +241,7 @@ impl Member {
     fn on_touched(&mut self, session: SessionId, at_ms: i64) {
         match &mut self.serving {
             Serving::No | Serving::Soon(_) => {}
-            Serving::Leader(leading) => leading.primary.sessions.touch(session, at_ms),
+            Serving::Leader(leading) => leading.primary.touch(session, at_ms),
             Serving::Learner { attendant, .. } => {
                 if let Some(timeout_ms) = attendant.on_touched(session, at_ms) {
                     self.zab.touch(session, timeout_ms);
@@ -252,19 +272,16 @@ impl Member {
                 }
             }
             Serving::Learner { attendant, .. } => {
-                let packet = match submission {
-                    Submission::Connect { conn, request } => attendant.on_connect(
-                        around.params,
-                        around.ids,
-                        around.state,
-                        conn,
-                        &request,
-                        around.effects,
-                    ),
-                    Submission::Write(request) => Some(attendant.on_request(request)),
+                let packets = match submission {
+                    Submission::Connect { conn, request } => {
+                        Vec::from_iter(attendant.on_connect(around, conn, &request))
+                    }
+                    Submission::Write(request) => attendant.on_request(request, around.effects),
                 };
-                if let (Some(link), Some(packet)) = (self.zab.serving_link(), packet) {
-                    self.said.push(ZabEffect::ToLeader { link, packet });
+                if let Some(link) = self.zab.serving_link() {
+                    let packets = packets.into_iter();
+                    self.said
+                        .extend(packets.map(|packet| ZabEffect::ToLeader { link, packet }));
                 }
             }
         }
@@ -292,11 +309,11 @@ impl Member {
             Serving::Leader(Box::new(Leading {
                 primary: Primary::new(around.params.clone(), last_proposed, &mut turn),
                 outstanding: VecDeque::new(),
-                syncs: VecDeque::new(),
+                behind: VecDeque::new(),
             }))
         } else {
             Serving::Learner {
-                attendant: Attendant::default(),
+                attendant: Box::new(Attendant::new(around.params)),
                 next_hearing_ms: around.clock.monotonic_ms + hearing_ms(around.params),
             }
         };
@@ -380,10 +397,10 @@ impl Member {
                     "CommitInOrder"
                 );
                 effects.extend(committed.map(|committed| Effect::Commit(Box::new(committed))));
-                while let Some((_, conn, xid, path)) =
-                    leading.syncs.pop_front_if(|(after, ..)| *after <= zxid)
+                while let Some((_, effect)) =
+                    leading.behind.pop_front_if(|(after, _)| *after <= zxid)
                 {
-                    effects.push(Effect::Synced { conn, xid, path });
+                    effects.push(effect);
                 }
             }
             Serving::Learner { .. } => {
@@ -391,8 +408,7 @@ impl Member {
                 if let (Serving::Learner { attendant, .. }, Some(entry)) =
                     (&mut self.serving, entry)
                 {
-                    let committed = attendant.on_commit(entry);
-                    effects.push(Effect::Commit(Box::new(committed)));
+                    attendant.on_commit(entry, effects);
                 }
             }
             Serving::No | Serving::Soon(_) => {
@@ -477,16 +493,41 @@ impl Leading {
         request: ClientRequest,
         effects: &mut Vec<Effect>,
     ) {
-        let crate::state::conn::WriteBody::Request(Request::Sync(sync)) = request.body else {
-            return self.primary.on_request(turn, request);
-        };
-        let (conn, xid, path) = (request.conn, request.xid, sync.path);
-        match self.outstanding.back() {
-            Some(newest) => {
-                let after = newest.entry.header.zxid;
-                self.syncs.push_back((after, conn, xid, path));
+        let ClientRequest {
+            conn, session, xid, ..
+        } = request;
+        let answer = match &request.body {
+            WriteBody::Request(Request::Sync(sync)) => {
+                let path = sync.path.clone();
+                return self.say_behind(Effect::Synced { conn, xid, path }, effects);
             }
-            None => effects.push(Effect::Synced { conn, xid, path }),
+            WriteBody::Request(Request::CloseSession) if self.primary.locals.has(session) => {
+                Answer::Done
+            }
+            WriteBody::Request(Request::CreateSession { .. }) if self.primary.locals.are_on() => {
+                Answer::Session(ConnectResponse {
+                    protocol_version: 0,
+                    timeout_ms: self.primary.timeout_of(session),
+                    session,
+                    password: password_of(session),
+                    read_only: Some(false),
+                })
+            }
+            _ => return self.primary.on_request(turn, request),
+        };
+        let ends = answer == Answer::Done;
+        self.say_behind(Effect::Answered { conn, xid, answer }, effects);
+        if ends {
+            self.primary.locals.close(session);
+            self.say_behind(Effect::CloseConn { conn }, effects);
+        }
+    }
+
+    /// Says something to a client behind everything that is proposed.
+    fn say_behind(&mut self, effect: Effect, effects: &mut Vec<Effect>) {
+        match self.outstanding.back() {
+            Some(newest) => self.behind.push_back((newest.entry.header.zxid, effect)),
+            None => effects.push(effect),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Three servers with their states on a network that loses nothing, one message after the other.
 
+mod local;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use super::clock::Clock;
 use super::effect::Effect;
 use super::ensemble::{Configs, Members, ServerId};
 use super::input::Input;
-use super::params::ReplicaParams;
+use super::params::{LocalSessions, ReplicaParams};
 use super::session::password::password_of;
 use super::zab::{Epochs, LinkId, LogPlace, Recovered, Role, ZabEffect, ZabInput, ZabParams};
 use crate::state::conn::{ClientRequest, ConnId, Submission, WriteBody};
@@ -55,6 +57,8 @@ struct World {
     silent: BTreeSet<SessionId>,
     /// The last counter of an epoch, if not the usual one.
     counter_max: Option<i64>,
+    /// Of servers that are started from now on.
+    local_sessions: LocalSessions,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +99,7 @@ impl World {
             server_id: u8::try_from(server).unwrap(),
             tick_ms: 1000,
             session_timeout_min_ms: 2000,
+            local_sessions: self.local_sessions,
             ..ReplicaParams::default()
         };
         let usual = ZabParams::new(id);
@@ -254,6 +259,10 @@ impl World {
                         .entry(conn)
                         .or_default()
                         .push(Heard::Reply { xid, err: 0 });
+                }
+                Effect::Answered { conn, xid, answer } => {
+                    let zxid = server.state.last_zxid();
+                    answer.tell(conn, xid, zxid, &mut outputs);
                 }
                 Effect::Serve => server.serves = true,
                 Effect::StopServing => server.serves = false,
@@ -415,6 +424,18 @@ impl World {
     }
 
     fn ask(&mut self, server: i64, conn: ConnId, session: SessionId, xid: i32, request: Request) {
+        self.submit(server, conn, session, xid, request);
+        self.run(0);
+    }
+
+    fn submit(
+        &mut self,
+        server: i64,
+        conn: ConnId,
+        session: SessionId,
+        xid: i32,
+        request: Request,
+    ) {
         let request = ClientRequest {
             conn,
             session,
@@ -424,7 +445,6 @@ impl World {
         };
         let submission = Submission::Write(request);
         self.step(ServerId(server), Input::Submitted(submission));
-        self.run(0);
     }
 
     fn last_heard(&self, conn: ConnId) -> Option<&Heard> {
@@ -479,6 +499,10 @@ fn three() -> World {
 }
 
 fn three_in(mut world: World) -> World {
+    started(World::default())
+}
+
+fn started(mut world: World) -> World {
     for server in 1..=3 {
         world.start(server);
     }

@@ -158,6 +158,15 @@ impl Replica {
         self.primary().map(|primary| &primary.sessions)
     }
 
+    /// Sessions that only this server knows, with their deadlines; nothing unless there may be such.
+    #[must_use]
+    pub fn local_sessions(&self) -> Option<&SessionTracker> {
+        match &self.kind {
+            Kind::Alone(_) => None,
+            Kind::Member(member) => member.local_sessions(),
+        }
+    }
+
     /// The server's share in the order of things, of a member of an ensemble.
     #[must_use]
     pub fn zab(&self) -> Option<&Zab> {

@@ -1,5 +1,19 @@
 //! Settings of a replica.
 
+/// Whether sessions begin as this server's own, unknown to the others. Only of members of an ensemble.
+///
+/// ZooKeeper: `localSessionsEnabled`, `localSessionsUpgradingEnabled`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LocalSessions {
+    /// All sessions are everybody's.
+    #[default]
+    Off,
+    /// They begin local, and stay so: they cannot have ephemeral nodes.
+    Kept,
+    /// They begin local, and become everybody's when they create an ephemeral node.
+    Upgraded,
+}
+
 /// What a replica goes by; the same for as long as it lives.
 #[derive(Debug, Clone)]
 pub struct ReplicaParams {
@@ -17,6 +31,8 @@ pub struct ReplicaParams {
     pub enforce_quota: bool,
     /// Whether reconfig is offered at all.
     pub reconfig_enabled: bool,
+    /// Whether sessions begin local.
+    pub local_sessions: LocalSessions,
     /// How often abandoned containers and TTL nodes are looked for, in milliseconds.
     pub container_check_interval_ms: i64,
     /// How many of them are deleted in a minute at the most.
@@ -42,6 +58,7 @@ impl Default for ReplicaParams {
             extended_types: false,
             enforce_quota: false,
             reconfig_enabled: false,
+            local_sessions: LocalSessions::Off,
             container_check_interval_ms: 60_000,
             container_per_minute_max: 10_000,
             container_never_used_max_ms: 0,

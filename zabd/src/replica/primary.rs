@@ -15,9 +15,9 @@ use super::effect::Effect;
 use super::janitor::Janitor;
 use super::params::ReplicaParams;
 use super::request::overlay::{Overlay, Speculation};
-use super::request::prepare;
+use super::request::prepare::{self, Asker};
 use super::session::password::{password_matches, password_of};
-use super::session::{Owner, SessionIds, SessionTracker};
+use super::session::{Locals, Owner, SessionIds, SessionTracker, Upgrade};
 use super::zab::LinkId;
 use crate::state::conn::{ClientRequest, ConnId, Origin, ReplyKind, WriteBody};
 use crate::state::{Committed, State};
@@ -26,7 +26,10 @@ use crate::state::{Committed, State};
 #[derive(Debug)]
 pub(super) struct Primary {
     params: ReplicaParams,
+    /// Sessions that all servers know.
     pub(super) sessions: SessionTracker,
+    /// Those of this server's clients that only it knows.
+    pub(super) locals: Locals,
     janitor: Janitor,
     // What the tree will be once everything outstanding is applied.
     overlay: Overlay,
@@ -112,6 +115,7 @@ impl Primary {
         }
         let mut primary = Self {
             sessions,
+            locals: Locals::new(&params),
             janitor: Janitor::new(&params, now_ms),
             overlay: Overlay::new(turn.state.digest()),
             last_proposed,
@@ -136,10 +140,11 @@ impl Primary {
 
     /// When [`Self::on_wakeup`] has something to do, in monotonic milliseconds.
     pub(super) fn deadline(&self) -> i64 {
-        self.sessions
-            .next_deadline()
-            .unwrap_or(i64::MAX)
-            .min(self.janitor.deadline())
+        let sessions = [&self.sessions, self.locals.sessions()];
+        sessions
+            .into_iter()
+            .filter_map(SessionTracker::next_deadline)
+            .fold(self.janitor.deadline(), i64::min)
     }
 
     /// The newest transaction that was given a zxid.
@@ -165,7 +170,12 @@ impl Primary {
             read_only: request.read_only.map(|_| false),
         };
         if request.session == SessionId::NONE {
-            let session = ids.next(|id| self.sessions.is_live(id));
+            let session = ids.next(|id| self.sessions.is_live(id) || self.locals.has(id));
+            if self.locals.are_on() {
+                self.locals.open(session, timeout_ms, conn, now_ms);
+                let response = response(session);
+                return turn.effect(Effect::Connected { conn, response });
+            }
             self.sessions.track(session, timeout_ms, now_ms);
             self.sessions.attach(session, Owner::Conn(conn));
             let origin = Origin {
@@ -178,21 +188,14 @@ impl Primary {
             return self.propose(turn, who, txn, Some(origin), None);
         }
         // Java closes the session's other connection before it looks at the password; see docs/compatibility.md.
-        if let Some(former) = self
-            .sessions
-            .conn_of(request.session)
-            .filter(|former| *former != conn)
-        {
+        let former = self.locals.detach_session(request.session);
+        let former = former.or_else(|| self.sessions.conn_of(request.session));
+        if let Some(former) = former.filter(|former| *former != conn) {
             self.sessions.detach(former);
             turn.effect(Effect::CloseConn { conn: former });
         }
         let knows_password = password_matches(request.session, request.password.as_deref());
-        let owner = Owner::Conn(conn);
-        if knows_password
-            && self
-                .sessions
-                .reattach(request.session, timeout_ms, owner, now_ms)
-        {
+        if knows_password && self.reattach(request.session, timeout_ms, conn, now_ms) {
             turn.effect(Effect::Connected {
                 conn,
                 response: response(request.session),
@@ -206,7 +209,40 @@ impl Primary {
         }
     }
 
-    /// A client of this server asks for a change.
+    fn reattach(&mut self, session: SessionId, timeout_ms: i32, conn: ConnId, now_ms: i64) -> bool {
+        let owner = Owner::Conn(conn);
+        self.locals.reattach(session, timeout_ms, conn, now_ms)
+            || self.sessions.reattach(session, timeout_ms, owner, now_ms)
+    }
+
+    /// The session was heard of at `at_ms`.
+    pub(super) fn touch(&mut self, session: SessionId, at_ms: i64) {
+        self.locals.touch(session, at_ms);
+        self.sessions.touch(session, at_ms);
+    }
+
+    /// A connection is gone.
+    pub(super) fn detach(&mut self, conn: ConnId) {
+        self.locals.detach(conn);
+        self.sessions.detach(conn);
+    }
+
+    /// The timeout that was agreed to with a client of this server, in milliseconds.
+    pub(super) fn timeout_of(&self, session: SessionId) -> i32 {
+        let local = self.locals.sessions().timeout_of(session);
+        local
+            .or_else(|| self.sessions.timeout_of(session))
+            .unwrap_or_default()
+    }
+
+    /// Sessions whose time has come unless they have been heard of, with their connections.
+    pub(super) fn due(&self, now_ms: i64) -> Vec<(SessionId, Option<ConnId>)> {
+        let mut due = self.sessions.due(now_ms);
+        due.extend(self.locals.sessions().due(now_ms));
+        due
+    }
+
+    /// A client of this server asks for a change. That a local session ends is not for here: it takes no transaction.
     pub(super) fn on_request(&mut self, turn: &mut Turn<'_>, request: ClientRequest) {
         let ClientRequest {
             conn,
@@ -216,11 +252,15 @@ impl Primary {
             ids,
         } = request;
         // Of a session that has ended or is ending nothing is carried out and nothing answered; its connection closes.
-        if !self.sessions.is_live(session) {
+        if !self.sessions.is_live(session) && !self.locals.has(session) {
             return;
         }
-        self.sessions.touch(session, turn.clock.monotonic_ms);
+        self.touch(session, turn.clock.monotonic_ms);
         let who = Requester { session, cxid: xid };
+        let upgrade = self.locals.upgrade(session, &body);
+        if let Upgrade::Needed { timeout_ms, conn } = upgrade {
+            self.make_global(turn, session, timeout_ms, conn);
+        }
         let origin = |op| {
             Some(Origin {
                 conn,
@@ -251,8 +291,50 @@ impl Primary {
             Request::CreateSession { timeout_ms } => {
                 self.on_create_session(turn, who, conn, timeout_ms);
             }
-            request => self.change(turn, who, &request, &ids, origin(op)),
+            request => {
+                let may_own = match upgrade {
+                    Upgrade::Refused => Err(ErrorCode::EphemeralOnLocalSession),
+                    _ => self.may_own(session),
+                };
+                let asker = Asker { ids: &ids, may_own };
+                self.change(turn, who, &request, asker, origin(op));
+            }
         }
+    }
+
+    /// A local session becomes everybody's.
+    fn make_global(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        timeout_ms: i32,
+        conn: Option<ConnId>,
+    ) {
+        self.sessions
+            .track(session, timeout_ms, turn.clock.monotonic_ms);
+        if let Some(conn) = conn {
+            self.sessions.attach(session, Owner::Conn(conn));
+        }
+        let who = Requester { session, cxid: 0 };
+        self.propose(turn, who, Txn::CreateSession { timeout_ms }, None, None);
+    }
+
+    /// Ephemeral nodes are for sessions that all servers know.
+    ///
+    /// ZooKeeper: `LeaderSessionTracker.checkGlobalSession`.
+    fn may_own(&self, session: SessionId) -> Result<(), ErrorCode> {
+        if self.sessions.is_live(session) {
+            Ok(())
+        } else {
+            Err(ErrorCode::SessionExpired)
+        }
+    }
+
+    /// Whether a session that is not known may be a learner's local one. Those that began here are known here.
+    ///
+    /// ZooKeeper: `LeaderSessionTracker.checkSession`.
+    fn may_be_local_elsewhere(&self, session: SessionId) -> bool {
+        self.locals.are_on() && session.0.to_be_bytes()[0] != self.params.server_id
     }
 
     /// A client of a learner asks for a change. There is a transaction in any case: the learner waits for it.
@@ -287,7 +369,9 @@ impl Primary {
             return self.propose(turn, who, txn, None, None);
         }
         let refused = match self.sessions.owner_of(session) {
-            _ if !self.sessions.is_live(session) => Some(ErrorCode::SessionExpired),
+            _ if !self.sessions.is_live(session) => {
+                (!self.may_be_local_elsewhere(session)).then_some(ErrorCode::SessionExpired)
+            }
             Some(owner) if owner != Owner::Link(link) => Some(ErrorCode::SessionMoved),
             Some(_) => None,
             None => {
@@ -299,7 +383,8 @@ impl Primary {
             Some(code) => self.fail(turn, who, code, None),
             None => {
                 self.sessions.touch(session, turn.clock.monotonic_ms);
-                self.change(turn, who, &request, ids, None);
+                let may_own = self.may_own(session);
+                self.change(turn, who, &request, Asker { ids, may_own }, None);
             }
         }
     }
@@ -322,7 +407,7 @@ impl Primary {
         turn: &mut Turn<'_>,
         who: Requester,
         request: &Request,
-        ids: &[Id],
+        asker: Asker<'_>,
         origin: Option<Origin>,
     ) {
         let header = self.header(turn, who, request.op().code());
@@ -333,7 +418,7 @@ impl Primary {
             &self.params,
             &header,
             request,
-            ids,
+            asker,
             turn.state,
             &mut speculation,
             &mut exceeded,
@@ -458,6 +543,12 @@ impl Primary {
 
     /// Ends sessions whose time has come, and deletes what has been abandoned.
     pub(super) fn on_wakeup(&mut self, turn: &mut Turn<'_>) {
+        for (session, conn) in self.locals.expire(turn.clock.monotonic_ms) {
+            turn.effect(Effect::Expired { session });
+            if let Some(conn) = conn {
+                turn.effect(Effect::CloseConn { conn });
+            }
+        }
         for (session, _) in self.sessions.due(turn.clock.monotonic_ms) {
             turn.effect(Effect::Expired { session });
             self.propose_close(turn, session, 0, None);

@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jute_codec::proto::{ConnectResponse, ReplyHeader};
-use jute_codec::{Jute as _, SessionId, Text, Zxid};
+use jute_codec::{Jute as _, Text, Zxid};
 use metrics::counter;
 use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
 use super::mailbox::{Mailbox, Taken};
 use super::peers::Peers;
+use crate::admin::SessionDeadlines;
 use crate::net::client::Connections;
 use crate::net::stats::Sizes;
 use crate::replica::Replica;
-use crate::replica::effect::{Effect, WriteSeq};
+use crate::replica::effect::{Answer, Effect, WriteSeq};
 use crate::replica::ensemble::ServerId;
 use crate::replica::input::Input;
 use crate::replica::session::SessionTracker;
@@ -49,8 +50,10 @@ pub(super) struct DriverFigures {
     pub(super) digest_mismatches: AtomicU64,
     /// Transactions that are not durable yet.
     pub(super) outstanding: AtomicU64,
-    /// Live sessions.
+    /// Live sessions that all servers know.
     pub(super) sessions: AtomicI64,
+    /// Live sessions that only this server knows.
+    pub(super) local_sessions: AtomicI64,
     /// What this server is in its ensemble.
     pub(super) place: Mutex<Place>,
     /// Sizes of what it proposes as leader, in bytes.
@@ -89,6 +92,11 @@ enum Step {
         conn: ConnId,
         xid: i32,
         path: Option<Text>,
+    },
+    Answered {
+        conn: ConnId,
+        xid: i32,
+        answer: Answer,
     },
     /// Lets clients read, or sends all of them away.
     Serve(bool),
@@ -159,20 +167,23 @@ impl Driver {
             }
             for question in taken.questions.drain(..) {
                 // Who asked may have run out of patience.
-                drop(question.send(self.session_buckets()));
+                drop(question.send(self.session_deadlines()));
             }
             self.step(&mut taken.inputs, &mut effects);
         }
     }
 
-    fn session_buckets(&self) -> Vec<(i64, Vec<SessionId>)> {
-        let Some(sessions) = self.replica.sessions() else {
-            return Vec::new();
+    fn session_deadlines(&self) -> SessionDeadlines {
+        let buckets = |sessions: &SessionTracker| {
+            let buckets = sessions.by_deadline();
+            buckets
+                .map(|(deadline_ms, sessions)| (deadline_ms, sessions.iter().copied().collect()))
+                .collect()
         };
-        sessions
-            .by_deadline()
-            .map(|(deadline_ms, sessions)| (deadline_ms, sessions.iter().copied().collect()))
-            .collect()
+        SessionDeadlines {
+            local: self.replica.local_sessions().map(buckets),
+            global: self.replica.sessions().map(buckets).unwrap_or_default(),
+        }
     }
 
     fn patience(&self) -> Duration {
@@ -249,6 +260,9 @@ impl Driver {
                 }
                 Effect::Synced { conn, xid, path } => {
                     steps.push_back(Step::Synced { conn, xid, path });
+                }
+                Effect::Answered { conn, xid, answer } => {
+                    steps.push_back(Step::Answered { conn, xid, answer });
                 }
                 Effect::Serve => {
                     if let Some(peers) = &self.peers {
@@ -332,6 +346,9 @@ impl Driver {
                         };
                         outputs.reply(conn, &header, |out| path.write(out));
                     }
+                    Step::Answered { conn, xid, answer } => {
+                        answer.tell(conn, xid, state.last_zxid(), outputs);
+                    }
                     Step::Serve(serves) => {
                         state.set_serving(serves);
                         if !serves {
@@ -361,9 +378,16 @@ impl Driver {
         self.figures
             .outstanding
             .store(self.replica.outstanding() as u64, Ordering::Relaxed);
-        let sessions = self.replica.sessions().map_or(0, SessionTracker::len);
-        let sessions = i64::try_from(sessions).unwrap_or(i64::MAX);
-        self.figures.sessions.store(sessions, Ordering::Relaxed);
+        let count = |sessions: Option<&SessionTracker>| {
+            i64::try_from(sessions.map_or(0, SessionTracker::len)).unwrap_or(i64::MAX)
+        };
+        let (global, local) = (self.replica.sessions(), self.replica.local_sessions());
+        self.figures
+            .sessions
+            .store(count(global), Ordering::Relaxed);
+        self.figures
+            .local_sessions
+            .store(count(local), Ordering::Relaxed);
         if let Some(zab) = self.replica.zab() {
             let waits = zab.may_lack() && !zab.is_established();
             self.publish_place(zab);

@@ -4,12 +4,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jute_codec::SessionId;
-
+use crate::admin::SessionDeadlines;
 use crate::net::client::ReplicaHandle;
 use crate::net::gate::Gate;
 use crate::replica::input::Input;
 use crate::state::conn::{ConnId, Submission};
+use jute_codec::SessionId;
 
 /// How long somebody who asks the driver waits for the answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
@@ -17,13 +17,10 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// With more inputs than this nothing more is read from other servers.
 const INPUTS_MAX: usize = 1 << 14;
 
-/// Live sessions by the monotonic time, in milliseconds, at which they expire.
-pub(super) type SessionBuckets = Vec<(i64, Vec<SessionId>)>;
-
 #[derive(Debug, Default)]
 struct Waiting {
     inputs: Vec<Input>,
-    questions: Vec<Sender<SessionBuckets>>,
+    questions: Vec<Sender<SessionDeadlines>>,
     stopping: bool,
 }
 
@@ -41,7 +38,7 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) inputs: Vec<Input>,
-    pub(super) questions: Vec<Sender<SessionBuckets>>,
+    pub(super) questions: Vec<Sender<SessionDeadlines>>,
     /// No more will come.
     pub(super) stopping: bool,
 }
@@ -79,7 +76,7 @@ impl Mailbox {
     }
 
     /// Asks the driver for the sessions; nothing if it is busy for long or gone.
-    pub(super) fn session_buckets(&self) -> SessionBuckets {
+    pub(super) fn session_deadlines(&self) -> SessionDeadlines {
         let (question, answer) = channel();
         self.lock().questions.push(question);
         self.arrival.notify_one();

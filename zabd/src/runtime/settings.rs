@@ -10,7 +10,7 @@ use crate::auth::{DigestAlgorithm, DigestParams, ProviderParams};
 use crate::config::{self, Config, EnsembleConfig};
 use crate::net::client::{ListenAddr, NetParams};
 use crate::net::throttle::{ThrottleParams, ThrottleWeights};
-use crate::replica::params::ReplicaParams;
+use crate::replica::params::{LocalSessions, ReplicaParams};
 use crate::replica::zab::ZabParams;
 use crate::state::StateParams;
 use crate::state::conn::ConnParams;
@@ -63,12 +63,26 @@ pub(super) fn replica(config: &Config) -> ReplicaParams {
         extended_types: config.tree.extended_types_enabled,
         enforce_quota: config.tree.enforce_quota,
         reconfig_enabled: config.reconfig_enabled,
+        local_sessions: local_sessions(config),
         container_check_interval_ms: config.containers.check_interval_ms.into(),
         container_per_minute_max: config.containers.max_per_minute.into(),
         container_never_used_max_ms: config
             .containers
             .max_never_used_ms
             .map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX)),
+    }
+}
+
+fn local_sessions(config: &Config) -> LocalSessions {
+    match &config.ensemble {
+        Some(ensemble) if ensemble.local_sessions_enabled => {
+            if ensemble.local_sessions_upgrading_enabled {
+                LocalSessions::Upgraded
+            } else {
+                LocalSessions::Kept
+            }
+        }
+        _ => LocalSessions::Off,
     }
 }
 
@@ -179,6 +193,7 @@ pub(super) fn net(config: &Config) -> NetParams {
         throttled_op_wait_ms: requests.throttled_op_wait_ms.unwrap_or(0).into(),
         sessionless_timeout_ms: connections.sessionless_timeout_ms.into(),
         tcp_keep_alive: connections.tcp_keep_alive,
+        local_sessions: local_sessions(config) != LocalSessions::Off,
         listen_backlog: i32::try_from(connections.backlog()).unwrap_or(i32::MAX),
         ..NetParams::default()
     }

@@ -170,6 +170,7 @@ impl AdminContext {
             ),
             ("ephemerals_count", Value::size(look.state.ephemerals)),
             ("global_sessions", self.sessions(look, runtime)),
+            ("local_sessions", Value::Whole(runtime.local_sessions)),
             (
                 "last_client_response_size",
                 Value::Whole(stats.response_size.last()),

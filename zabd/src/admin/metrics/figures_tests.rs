@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
 
 use super::*;
-use crate::admin::{LearnerCounts, MemberFigures, Metrics};
+use crate::admin::{LearnerCounts, MemberFigures, Metrics, SessionDeadlines};
 use crate::net::client::Connections;
 use crate::net::clock::MonotonicClock;
 use crate::net::stats::ServerStats;
@@ -17,6 +17,7 @@ const RUNTIME: RuntimeFigures = RuntimeFigures {
     digest_mismatches: 0,
     outstanding_txns: 1,
     sessions: 3,
+    local_sessions: 4,
     folds: 2,
     fold_ms_total: 25,
     last_fold_zxid: 7,
@@ -33,7 +34,7 @@ fn context() -> AdminContext {
         clock: MonotonicClock::start(),
         log: Arc::default(),
         metrics: Arc::new(Metrics::default()),
-        session_buckets: Arc::new(Vec::new),
+        session_deadlines: Arc::new(SessionDeadlines::default),
         conf: Arc::new(|_| String::new()),
         dir_bytes: Arc::new(|| (0, 0)),
         is_enabled: Arc::new(|_| true),

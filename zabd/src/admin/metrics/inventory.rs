@@ -45,7 +45,7 @@ pub const GAUGES: [Known; 24] = [
     ("ephemerals_count", Figure),
     ("global_sessions", Figure),
     ("last_client_response_size", Figure),
-    ("local_sessions", Ensemble),
+    ("local_sessions", Figure),
     ("max_client_response_size", Figure),
     ("max_file_descriptor_count", Figure),
     ("max_latency", Figure),

@@ -11,13 +11,15 @@ use crate::net::client::ConnInfo;
 
 /// What `dump` is made of.
 pub(in crate::admin) struct Dump<'a> {
+    /// Of sessions that only this server knows, if there may be such.
+    pub(in crate::admin) local: Option<&'a [(i64, Vec<SessionId>)]>,
     pub(in crate::admin) sessions: DumpedSessions<'a>,
     pub(in crate::admin) ephemerals: &'a [(SessionId, Vec<String>)],
     pub(in crate::admin) connections: &'a [ConnInfo],
     pub(in crate::admin) now: Now,
 }
 
-/// Sessions, as far as this server knows of them.
+/// Sessions that all servers know, as far as this one knows of them.
 pub(in crate::admin) enum DumpedSessions<'a> {
     /// By the monotonic millisecond at which they expire, soonest first.
     Expiring(&'a [(i64, Vec<SessionId>)]),
@@ -44,16 +46,22 @@ impl Now {
 impl Dump<'_> {
     /// The answer to `dump`.
     ///
-    /// ZooKeeper: `DumpCommand`, `SessionTrackerImpl.dumpSessions`, `LearnerSessionTracker.dumpSessions`, `DataTree.dumpEphemerals`,
-    /// `NIOServerCnxnFactory.dumpConnections`.
+    /// ZooKeeper: `DumpCommand`, `SessionTrackerImpl.dumpSessions`, `LeaderSessionTracker.dumpSessions`,
+    /// `LearnerSessionTracker.dumpSessions`, `DataTree.dumpEphemerals`, `NIOServerCnxnFactory.dumpConnections`.
     pub(in crate::admin) fn text(&self) -> String {
         let mut text = String::from("SessionTracker dump:\n");
+        let line = |text: &mut String, session: &SessionId| {
+            append(text, format_args!("\t{session}\n"));
+        };
+        if let Some(sessions) = self.local {
+            text.push_str("Local Session ");
+            self.expiring(&mut text, sessions, line);
+        }
         match self.sessions {
             DumpedSessions::Expiring(sessions) => {
-                text.push_str("Session ");
-                self.expiring(&mut text, sessions, |text, session| {
-                    append(text, format_args!("\t{session}\n"))
-                });
+                let title = ["Session ", "Global Session "];
+                text.push_str(title[usize::from(self.local.is_some())]);
+                self.expiring(&mut text, sessions, line);
             }
             DumpedSessions::Global(sessions) => {
                 append(
@@ -134,6 +142,7 @@ mod tests {
         ];
         let session = connections[1].session;
         let dump = Dump {
+            local: None,
             sessions: DumpedSessions::Expiring(&[(20_000, vec![session])]),
             ephemerals: &[(session, vec!["/app/e".to_owned(), "/app/f".to_owned()])],
             connections: &connections,
@@ -152,6 +161,7 @@ mod tests {
     #[test]
     fn a_learner_shows_timeouts() {
         let dump = Dump {
+            local: None,
             sessions: DumpedSessions::Global(&[(SessionId(0x77), 4000), (SessionId(0x78), 30_000)]),
             ephemerals: &[],
             connections: &[],
@@ -163,8 +173,39 @@ mod tests {
     }
 
     #[test]
+    fn local_sessions_come_first() {
+        let local = [(20_000, vec![SessionId(0x79)])];
+        let titles = |sessions| {
+            let dump = Dump {
+                local: Some(&local),
+                sessions,
+                ephemerals: &[],
+                connections: &[],
+                now: NOW,
+            };
+            let text = dump.text();
+            let of_sessions = text
+                .lines()
+                .take_while(|line| !line.starts_with("ephemeral"));
+            of_sessions.skip(1).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let of_local = [
+            "Local Session Sets (1)/(1):",
+            "1 expire at Fri Nov 20 12:07:17 UTC 2026:",
+            "\t0x79",
+        ];
+        let leaders = titles(DumpedSessions::Expiring(&[]));
+        assert_eq!(leaders[..3], of_local);
+        assert_eq!(leaders[3..], ["Global Session Sets (0)/(0):"]);
+        let learners = titles(DumpedSessions::Global(&[]));
+        assert_eq!(learners[..3], of_local);
+        assert_eq!(learners[3..], ["Global Sessions(0):"]);
+    }
+
+    #[test]
     fn an_empty_dump_keeps_its_titles() {
         let dump = Dump {
+            local: None,
             sessions: DumpedSessions::Expiring(&[]),
             ephemerals: &[],
             connections: &[],

@@ -105,10 +105,10 @@ pub(super) const SESSIONS: &[Key] = &[
     .unit("tokens")
     .doc("tokens a new local session takes"),
     own("localSessionsEnabled", TRUE_OR_FALSE, "false")
-        .ensemble_later(NO_LOCAL_SESSIONS)
+        .ensemble()
         .doc("sessions that only the server they are connected to knows"),
     own("localSessionsUpgradingEnabled", TRUE_OR_FALSE, "false")
-        .ensemble_later(NO_LOCAL_SESSIONS)
+        .ensemble()
         .doc("makes a local session global when it creates an ephemeral"),
     bare(
         "readonlymode.enabled",
@@ -185,5 +185,3 @@ pub(super) const REQUESTS: &[Key] = &[
         .unit("bytes")
         .doc("first size of encoding buffers"),
 ];
-
-const NO_LOCAL_SESSIONS: &str = "every session is known to all servers";

@@ -19,12 +19,21 @@ use crate::replica::params::ReplicaParams;
 use crate::state::tree::{Owner, TTL_MAX_MS, path, quota};
 use crate::state::{State, apply};
 
+/// Who makes a request.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::replica) struct Asker<'a> {
+    /// The identities of the connection.
+    pub(in crate::replica) ids: &'a [Id],
+    /// Whether the session may have ephemeral nodes, and how it is refused if not.
+    pub(in crate::replica) may_own: Result<(), ErrorCode>,
+}
+
 /// The transaction of a request; [`Txn::Error`] when it fails. Its effects are in the overlay afterwards.
 pub(in crate::replica) fn prepare(
     params: &ReplicaParams,
     header: &TxnHeader,
     request: &Request,
-    ids: &[Id],
+    asker: Asker<'_>,
     state: &State,
     speculation: &mut Speculation<'_>,
     quota_exceeded: &mut Option<Text>,
@@ -32,7 +41,8 @@ pub(in crate::replica) fn prepare(
     let mut preparation = Preparation {
         params,
         header,
-        ids,
+        ids: asker.ids,
+        may_own: asker.may_own,
         state,
         speculation,
         quota_exceeded,
@@ -58,6 +68,7 @@ struct Preparation<'a, 'b> {
     params: &'a ReplicaParams,
     header: &'a TxnHeader,
     ids: &'a [Id],
+    may_own: Result<(), ErrorCode>,
     state: &'a State,
     speculation: &'a mut Speculation<'b>,
     /// A quota that the request goes beyond, for operators.
@@ -167,6 +178,9 @@ impl Preparation<'_, '_> {
     fn create(&mut self, op: OpCode, request: &CreateRequest, ttl_ms: Option<i64>) -> Prepared {
         let flags = CreateFlags::from_i32(request.flags).ok_or(ErrorCode::BadArguments)?;
         self.check_ttl(flags, ttl_ms)?;
+        if flags.is_ephemeral() {
+            self.may_own?;
+        }
         let wished = request.path.as_ref().ok_or(ErrorCode::MarshallingError)?;
         let parent_path = path::parent_of_loose(wished).ok_or(ErrorCode::BadArguments)?;
         let acl = self.rules().fix_up(request.acl.as_deref(), self.ids)?;

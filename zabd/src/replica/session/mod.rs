@@ -4,6 +4,7 @@
 
 mod attached;
 mod ids;
+mod local;
 pub mod password;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use jute_codec::SessionId;
 
 pub(super) use attached::Attached;
 pub(super) use ids::SessionIds;
+pub(super) use local::{Locals, Upgrade};
 
 use super::zab::LinkId;
 use crate::state::conn::ConnId;

@@ -1,7 +1,7 @@
 //! Replies to writes, made of what applying them came to.
 
 use jute_codec::proto::{ConnectResponse, OpCode, ReplyHeader, write_multi_results};
-use jute_codec::{Jute, Zxid};
+use jute_codec::{ErrorCode, Jute, Zxid};
 
 use super::ConnId;
 use crate::state::apply::Outcome;
@@ -25,6 +25,8 @@ pub enum ReplyKind {
     Op(OpCode),
     /// The answer to a handshake.
     Connected(ConnectResponse),
+    /// This error, whatever the transaction says.
+    Refused(ErrorCode),
     /// The answer to a createSession from a client that has a session: a handshake's, again.
     Reconnected(ConnectResponse),
 }
@@ -34,6 +36,14 @@ pub(crate) fn write(origin: &Origin, zxid: Zxid, outcome: &Outcome, outputs: &mu
     let op = match &origin.kind {
         ReplyKind::Connected(response) => return outputs.connected(origin.conn, response),
         ReplyKind::Reconnected(response) => return outputs.reply_raw(origin.conn, response),
+        ReplyKind::Refused(code) => {
+            let header = ReplyHeader {
+                xid: origin.xid,
+                zxid,
+                err: code.code(),
+            };
+            return outputs.reply(origin.conn, &header, |_| {});
+        }
         ReplyKind::Op(op) => *op,
     };
     let err = match outcome {
