@@ -85,8 +85,21 @@ impl Ensemble {
     /// # Errors
     /// When a server cannot be started or does not serve in time.
     pub fn start(voters: usize, observers: usize) -> anyhow::Result<Self> {
+        let implementations = vec![Implementation::Zabd; voters + observers];
+        Self::start_of(&implementations, voters, Setup::default())
+    }
+
+    /// Starts an ensemble of these servers, with more in their setups than every ensemble here has.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_of(
+        implementations: &[Implementation],
+        voters: usize,
+        setup: Setup,
+    ) -> anyhow::Result<Self> {
         let mut places = Vec::new();
-        for _ in 0..voters + observers {
+        for _ in implementations {
             let [client, quorum, election] = [free_port()?, free_port()?, free_port()?];
             places.push(Place {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, client)),
@@ -94,7 +107,7 @@ impl Ensemble {
                 namespace: None,
             });
         }
-        let mut ensemble = Self::prepare(voters, &places, Setup::default())?;
+        let mut ensemble = Self::prepare_of(implementations, voters, &places, setup)?;
         ensemble.launch()?;
         Ok(ensemble)
     }
@@ -104,6 +117,20 @@ impl Ensemble {
     /// # Errors
     /// When a directory cannot be made.
     pub fn prepare(voters: usize, places: &[Place], setup: Setup) -> anyhow::Result<Self> {
+        Self::prepare_of(
+            &vec![Implementation::Zabd; places.len()],
+            voters,
+            places,
+            setup,
+        )
+    }
+
+    fn prepare_of(
+        implementations: &[Implementation],
+        voters: usize,
+        places: &[Place],
+        setup: Setup,
+    ) -> anyhow::Result<Self> {
         let mut setup = setup
             .key("tickTime", &TICK_MS.to_string())
             .key("initLimit", "10")
@@ -119,9 +146,9 @@ impl Ensemble {
             voters,
             book: AddressBook::default(),
         };
-        for place in places {
+        for (place, implementation) in places.iter().zip(implementations) {
             setup.namespace.clone_from(&place.namespace);
-            let server = Server::prepare(Implementation::Zabd, setup.clone(), place.address)?;
+            let server = Server::prepare(*implementation, setup.clone(), place.address)?;
             ensemble.servers.push(server);
         }
         ensemble.book.set(ensemble.addresses());

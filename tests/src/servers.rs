@@ -361,7 +361,16 @@ impl Server {
         for (name, value) in &self.setup.properties {
             command.arg(format!("-D{name}={value}"));
         }
-        command.arg("org.apache.zookeeper.server.ZooKeeperServerMain");
+        let is_member = self
+            .setup
+            .keys
+            .iter()
+            .any(|(name, _)| name.starts_with("server."));
+        command.arg(if is_member {
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain"
+        } else {
+            "org.apache.zookeeper.server.ZooKeeperServerMain"
+        });
         Ok(command)
     }
 }

@@ -499,10 +499,6 @@ fn three() -> World {
 }
 
 fn three_in(mut world: World) -> World {
-    started(World::default())
-}
-
-fn started(mut world: World) -> World {
     for server in 1..=3 {
         world.start(server);
     }

@@ -6,7 +6,7 @@ use jute_codec::txn::Txn;
 use super::*;
 
 fn three_with(local_sessions: LocalSessions) -> World {
-    started(World {
+    three_in(World {
         local_sessions,
         ..World::default()
     })
