@@ -5,6 +5,7 @@
 //! | [`ensemble`] | several zabd that agree, as child processes; what each of them knows, compared |
 //! | [`linearizability`], [`registers`] | clients whose histories a checker takes, and the checker |
 //! | [`netns`] | a network of namespaces: partitions, one-way cuts, loss and delay between real processes |
+//! | [`programs`] | clients on other libraries whose histories go to the same checker |
 //! | [`raw`] | [`raw::RawClient`]: any bytes out, frames in with their order and the kind of close kept |
 //! | [`seeds`], [`story`] | what both simulators are run with: many seeds at once, scripts retold |
 //! | [`servers`] | zabd and Apache ZooKeeper as child processes on loopback, from one description |
@@ -15,6 +16,7 @@
 pub mod ensemble;
 pub mod linearizability;
 pub mod netns;
+pub mod programs;
 pub mod raw;
 pub mod registers;
 pub mod seeds;

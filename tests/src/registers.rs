@@ -192,15 +192,15 @@ impl Registers {
         })
     }
 
-    /// Lets the clients go on with new registers.
+    /// Lets the clients go on with new registers. Returns the number of these.
     ///
     /// # Errors
     /// When these cannot be made.
-    pub fn turn_page(&self, maker: &mut RawClient) -> anyhow::Result<()> {
+    pub fn turn_page(&self, maker: &mut RawClient) -> anyhow::Result<usize> {
         let next = self.page.load(Ordering::Relaxed) + 1;
         make_page(maker, next)?;
         self.page.store(next, Ordering::Relaxed);
-        Ok(())
+        Ok(next)
     }
 
     /// Operations answered so far.

@@ -10,6 +10,7 @@
 //! | `ZABD_NETNS_ROUNDS=N` | so many rounds in place of one, each with an ensemble of its own |
 //! | `ZABD_NETNS_SCENES=a,b` | only these scenes |
 //! | `ZABD_NETNS_SEED=N` | the order of scenes, and what clients do when, in place of a seed of the clock's |
+//! | `ZABD_NETNS_CLIENTS=kazoo,java` | clients on these libraries, too; `scripts/install-test-deps` installs them |
 //! | `ZABD_NETNS_KEEP=DIR` | keep the histories there |
 
 use std::env;
@@ -25,13 +26,16 @@ use anyhow::{Context, anyhow, bail, ensure};
 use zabd_tests::ensemble::{Ensemble, Place, SYNC_LIMIT, TICK_MS};
 use zabd_tests::linearizability::{Checker, Verdict};
 use zabd_tests::netns::{Host, Network, Weather, run};
-use zabd_tests::registers::{History, Registers, now_ns};
+use zabd_tests::programs::Program;
+use zabd_tests::registers::{Registers, now_ns};
 use zabd_tests::servers::Setup;
 use zabd_tests::writers::{Writer, Writers};
 
 const VOTERS: usize = 3;
 const OBSERVER: usize = 3;
 const SERVERS: usize = 4;
+/// Clients of registers, of each kind.
+const CLIENTS: usize = 6;
 const CLIENT_PORT: u16 = 2181;
 /// The size of each server's disk, as `mount` takes it.
 const DISK: &str = "size=192m";
@@ -141,9 +145,43 @@ fn client_address(network: &Network, server: usize) -> SocketAddr {
 struct Load {
     writers: Writers,
     registers: Registers,
+    programs: Vec<Program>,
 }
 
 impl Load {
+    fn start(world: &World, seed: u64) -> anyhow::Result<Self> {
+        let book = world.ensemble.book();
+        let registers = Registers::start(CLIENTS, &book, seed, &mut world.ensemble.client(0)?)?;
+        let writers = Writers::start_resting(1, book, seed, Duration::from_millis(50));
+        let hosts: Vec<String> = (0..SERVERS)
+            .map(|server| format!("{}:{CLIENT_PORT}", Network::name(server)))
+            .collect();
+        let kinds = env::var("ZABD_NETNS_CLIENTS").unwrap_or_default();
+        let programs = kinds
+            .split(',')
+            .filter(|kind| !kind.is_empty())
+            .enumerate()
+            .map(|(number, kind)| {
+                let namespace = world.network.namespace(Host::Clients);
+                let file = history_file(kind, seed);
+                let first = CLIENTS * (number + 1);
+                Program::start(kind, &namespace, &hosts.join(","), CLIENTS, first, file)
+            });
+        Ok(Self {
+            registers,
+            writers,
+            programs: programs.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn turn_page(&mut self, world: &World) -> anyhow::Result<()> {
+        let mut client = world.ensemble.client(world.leader()?)?;
+        let page = self.registers.turn_page(&mut client)?;
+        self.programs
+            .iter_mut()
+            .try_for_each(|program| program.turn_page(page))
+    }
+
     /// Waits until clients are served again.
     fn goes_on(&self, when: &str) -> anyhow::Result<()> {
         let target = self.registers.answered() + 50;
@@ -211,10 +249,7 @@ fn play(seed: u64, checker: Option<&Checker>) -> anyhow::Result<()> {
 
 fn play_scenes(world: &mut World, seed: u64, checker: Option<&Checker>) -> anyhow::Result<()> {
     let began = Instant::now();
-    let book = world.ensemble.book();
-    let registers = Registers::start(6, &book, seed, &mut world.ensemble.client(0)?)?;
-    let writers = Writers::start_resting(1, book, seed, Duration::from_millis(50));
-    let load = Load { writers, registers };
+    let mut load = Load::start(world, seed)?;
     let mut acts = Vec::new();
     let mut outcome = load.goes_on("at first");
     for (name, scene) in order(seed)? {
@@ -228,8 +263,7 @@ fn play_scenes(world: &mut World, seed: u64, checker: Option<&Checker>) -> anyho
             .context(name);
         acts.push((name, from, now_ns()));
         if outcome.is_ok() {
-            let mut client = world.ensemble.client(world.leader()?)?;
-            load.registers.turn_page(&mut client)?;
+            load.turn_page(world)?;
         }
     }
     // What clients saw says more than that they stopped.
@@ -237,6 +271,13 @@ fn play_scenes(world: &mut World, seed: u64, checker: Option<&Checker>) -> anyho
     let writers = load.writers.finish();
     outcome?;
     let (history, writers) = (history?, writers?);
+    let mut files = vec![history_file("rust", seed)];
+    history.save(&files[0])?;
+    for program in load.programs {
+        let (said, file) = program.finish()?;
+        say(&format!("seed {seed}: {said}"));
+        files.push(file);
+    }
     for (name, from, to) in acts {
         let took = Duration::from_nanos((to - from).unsigned_abs());
         let gap = history.longest_gap(from, to);
@@ -249,7 +290,7 @@ fn play_scenes(world: &mut World, seed: u64, checker: Option<&Checker>) -> anyho
     for writer in &writers {
         writer.check(&tree)?;
     }
-    let said = check(&history, seed, checker)?;
+    let said = check(&files, checker)?;
     say(&format!(
         "seed {seed}: {} writes acknowledged, {} unanswered, {} nodes created; {said}; {:.0?}",
         history.acknowledged(),
@@ -288,23 +329,22 @@ fn order(seed: u64) -> anyhow::Result<Vec<(&'static str, Scene)>> {
     Ok(chosen)
 }
 
-fn check(history: &History, seed: u64, checker: Option<&Checker>) -> anyhow::Result<String> {
-    let Some(checker) = checker else {
-        return Ok("not checked: there is no Go here".to_owned());
-    };
+fn history_file(kind: &str, seed: u64) -> PathBuf {
     let kept = env::var_os("ZABD_NETNS_KEEP").map(PathBuf::from);
-    let directory = kept.clone().unwrap_or_else(env::temp_dir);
-    let path = directory.join(format!("zabd-history-{}-{seed}.jsonl", std::process::id()));
-    history.save(&path)?;
-    match checker.check(std::slice::from_ref(&path))? {
-        Verdict::Linearizable(said) => {
-            if kept.is_none() {
-                fs::remove_file(path)?;
-            }
-            Ok(said)
-        }
-        other => bail!("{other:?}; see {}", path.display()),
+    let name = format!("zabd-history-{}-{seed}-{kind}.jsonl", std::process::id());
+    kept.unwrap_or_else(env::temp_dir).join(name)
+}
+
+fn check(files: &[PathBuf], checker: Option<&Checker>) -> anyhow::Result<String> {
+    let said = match checker.map(|checker| checker.check(files)).transpose()? {
+        None => "not checked: there is no Go here".to_owned(),
+        Some(Verdict::Linearizable(said)) => said,
+        Some(other) => bail!("{other:?}; see {files:?}"),
+    };
+    if env::var_os("ZABD_NETNS_KEEP").is_none() {
+        files.iter().try_for_each(fs::remove_file)?;
     }
+    Ok(said)
 }
 
 fn killed(world: &mut World, load: &Load) -> anyhow::Result<()> {
