@@ -37,13 +37,15 @@ type operation struct {
 	// Nanoseconds of one clock for all clients.
 	Call   int64 `json:"call"`
 	Return int64 `json:"return"`
+
+	file int
 }
 
 func main() {
 	timeout := flag.Duration("timeout", time.Minute, "how long to look for an order, for each register")
 	picture := flag.String("picture", "", "an HTML file for the first register that is not linearizable")
 	flag.Parse()
-	histories := map[string][]porcupine.Operation{}
+	histories := map[string][]operation{}
 	count, unknown := 0, 0
 	for index, path := range flag.Args() {
 		operations, err := load(path)
@@ -56,7 +58,8 @@ func main() {
 			if op.Outcome == "unknown" {
 				unknown++
 			}
-			histories[op.Key] = append(histories[op.Key], entry(op, index))
+			op.file = index
+			histories[op.Key] = append(histories[op.Key], op)
 		}
 	}
 	keys := []string{}
@@ -66,7 +69,7 @@ func main() {
 	sort.Strings(keys)
 	code := 0
 	for _, key := range keys {
-		result, info := porcupine.CheckOperationsVerbose(register(), histories[key], *timeout)
+		result, info := porcupine.CheckOperationsVerbose(register(), entries(histories[key]), *timeout)
 		switch result {
 		case porcupine.Ok:
 			continue
@@ -128,18 +131,51 @@ func (op *operation) check() error {
 	return nil
 }
 
-// entry is an operation as the checker takes it.
-func entry(op operation, file int) porcupine.Operation {
-	if op.Outcome == "unknown" {
-		op.Return = math.MaxInt64
+// entries are the operations of a register as the checker takes them, without what cannot matter: the
+// search for an order takes longer with every write that may happen at any time.
+func entries(operations []operation) []porcupine.Operation {
+	// Who first read a value; values are written once. Which versions anyone was told of.
+	seen, told := map[string]operation{}, map[int32]bool{0: true}
+	newest := int32(0)
+	for _, op := range operations {
+		if op.Outcome != "done" {
+			continue
+		}
+		told[op.Version] = true
+		if op.Version > newest {
+			newest = op.Version
+		}
+		first, found := seen[op.Value]
+		if op.Op == "read" && (!found || op.Return < first.Return) {
+			seen[op.Value] = op
+		}
 	}
-	return porcupine.Operation{
-		ClientId: file<<16 | op.Client,
-		Input:    op,
-		Call:     op.Call,
-		Output:   op,
-		Return:   op.Return,
+	complete := len(told) == int(newest)+1
+	result := []porcupine.Operation{}
+	for _, op := range operations {
+		if op.Outcome == "unknown" {
+			op.Return = math.MaxInt64
+			if read, found := seen[op.Value]; found {
+				// It was done, before that read ended and with that version.
+				op.Outcome, op.Version, op.Return = "done", read.Version, read.Return
+			} else if complete {
+				// Whoever wrote each version is known: this came after all of them, or never.
+				continue
+			}
+		}
+		if op.Return < op.Call {
+			// Read before it was written: no order can have that.
+			op.Return = op.Call
+		}
+		result = append(result, porcupine.Operation{
+			ClientId: op.file<<16 | op.Client,
+			Input:    op,
+			Call:     op.Call,
+			Output:   op,
+			Return:   op.Return,
+		})
 	}
+	return result
 }
 
 // state is what a register holds. A new one holds "0" with version 0.

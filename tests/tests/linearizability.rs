@@ -44,6 +44,14 @@ const LINEARIZABLE: &[(&str, Lines)] = &[
         ],
     ),
     (
+        "what nobody answered fills a version that nobody saw",
+        &[
+            "1 write a 0 unknown 1 0",
+            "2 cas:0 b 0 unknown 1 0",
+            "3 write c 2 done 5 6",
+        ],
+    ),
+    (
         "a refusal says that the version was another",
         &[
             "1 write a 1 done 1 2",
@@ -73,6 +81,26 @@ const NOT: &[(&str, Lines)] = &[
             "2 write b 1 done 3 4",
             "2 read b 1 done 5 6",
         ],
+    ),
+    (
+        "seen, and then undone",
+        &[
+            "1 write a 0 unknown 1 0",
+            "2 read a 1 done 3 4",
+            "3 write b 1 done 5 6",
+        ],
+    ),
+    (
+        "seen before it was asked for",
+        &["1 write a 0 unknown 5 0", "2 read a 1 done 1 2"],
+    ),
+    (
+        "a version that nobody can have written",
+        &["1 write a 0 unknown 1 0", "2 write b 3 done 5 6"],
+    ),
+    (
+        "a compare and set that is seen with another version",
+        &["1 cas:3 a 0 unknown 1 0", "2 read a 1 done 3 4"],
     ),
     (
         "two compare and set of one version",
