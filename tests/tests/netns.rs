@@ -9,6 +9,7 @@
 //! | `ZABD_BIN` | the binary to test, in place of that of this build |
 //! | `ZABD_NETNS_ROUNDS=N` | so many rounds in place of one, each with an ensemble of its own |
 //! | `ZABD_NETNS_SCENES=a,b` | only these scenes |
+//! | `ZABD_NETNS_BURSTS=N` | bursts of failures in the scene `chaos`, in place of 2 |
 //! | `ZABD_NETNS_SEED=N` | the order of scenes, and what clients do when, in place of a seed of the clock's |
 //! | `ZABD_NETNS_CLIENTS=kazoo,java` | clients on these libraries, too; `scripts/install-test-deps` installs them |
 //! | `ZABD_NETNS_KEEP=DIR` | keep the histories there |
@@ -29,7 +30,7 @@ use zabd_tests::netns::{Host, Network, Weather, run};
 use zabd_tests::programs::Program;
 use zabd_tests::registers::{Registers, now_ns};
 use zabd_tests::servers::Setup;
-use zabd_tests::writers::{Writer, Writers};
+use zabd_tests::writers::{Random, Writer, Writers};
 
 const VOTERS: usize = 3;
 const OBSERVER: usize = 3;
@@ -44,7 +45,7 @@ const SILENCE: Duration = Duration::from_millis((SYNC_LIMIT + 2) * TICK_MS);
 /// No outage that a scene makes comes near this.
 const OUTAGE_MAX: Duration = Duration::from_secs(15);
 
-type Scene = fn(&mut World, &Load) -> anyhow::Result<()>;
+type Scene = fn(&mut World, &mut Load) -> anyhow::Result<()>;
 
 const SCENES: &[(&str, Scene)] = &[
     ("killed", killed),
@@ -58,6 +59,7 @@ const SCENES: &[(&str, Scene)] = &[
     ("rolling-restart", rolling_restart),
     ("disks-full", disks_full),
     ("addresses-changed", addresses_changed),
+    ("chaos", chaos),
 ];
 
 /// Servers with their network and disks.
@@ -65,10 +67,11 @@ struct World {
     ensemble: Ensemble,
     network: Network,
     disks: Vec<PathBuf>,
+    random: Random,
 }
 
 impl World {
-    fn build() -> anyhow::Result<Self> {
+    fn build(seed: u64) -> anyhow::Result<Self> {
         let network = Network::build(SERVERS)?;
         network.enter()?;
         let places: Vec<Place> = (0..SERVERS)
@@ -82,6 +85,7 @@ impl World {
             ensemble: Ensemble::prepare(VOTERS, &places, setup())?,
             network,
             disks: Vec::new(),
+            random: Random(seed),
         };
         for server in 0..SERVERS {
             let disk = world.ensemble.server(server).data_dir();
@@ -196,7 +200,7 @@ impl Load {
 }
 
 /// Waits until writes are acknowledged no more.
-fn wait_until_nothing_is_written(load: &Load) -> anyhow::Result<()> {
+fn wait_until_nothing_is_written(load: &mut Load) -> anyhow::Result<()> {
     let deadline = Instant::now() + OUTAGE_MAX;
     while Instant::now() < deadline {
         let before = load.writers.acknowledged();
@@ -242,7 +246,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// One round: an ensemble through all scenes, and the account in the end.
 fn play(seed: u64, checker: Option<&Checker>) -> anyhow::Result<()> {
-    let mut world = World::build()?;
+    let mut world = World::build(seed)?;
     let outcome = play_scenes(&mut world, seed, checker);
     outcome.with_context(|| world.ensemble.last_words())
 }
@@ -257,7 +261,7 @@ fn play_scenes(world: &mut World, seed: u64, checker: Option<&Checker>) -> anyho
             break;
         }
         let from = now_ns();
-        outcome = scene(world, &load)
+        outcome = scene(world, &mut load)
             .and_then(|()| world.ensemble.wait_until_all_serve())
             .and_then(|()| load.goes_on("after it"))
             .context(name);
@@ -347,7 +351,7 @@ fn check(files: &[PathBuf], checker: Option<&Checker>) -> anyhow::Result<String>
     Ok(said)
 }
 
-fn killed(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn killed(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     let (follower, leader) = (world.follower()?, world.leader()?);
     for victim in [follower, OBSERVER, leader] {
         world.ensemble.kill(victim)?;
@@ -357,7 +361,7 @@ fn killed(world: &mut World, load: &Load) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn leader_paused(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn leader_paused(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     let leader = world.leader()?;
     world.ensemble.server(leader).pause()?;
     sleep(SILENCE);
@@ -367,7 +371,7 @@ fn leader_paused(world: &mut World, load: &Load) -> anyhow::Result<()> {
 }
 
 /// Clients reach all servers, and these do not reach each other.
-fn leader_cut_off(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn leader_cut_off(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     let leader = world.leader()?;
     let others = world.others(leader);
     world.network.cut(&[Host::Server(leader)], &others)?;
@@ -382,7 +386,7 @@ fn leader_cut_off(world: &mut World, load: &Load) -> anyhow::Result<()> {
     world.network.join()
 }
 
-fn leader_unheard(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn leader_unheard(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     let leader = world.leader()?;
     let others = world.others(leader);
     world.network.cut(&[Host::Server(leader)], &others)?;
@@ -391,7 +395,7 @@ fn leader_unheard(world: &mut World, load: &Load) -> anyhow::Result<()> {
     world.network.join()
 }
 
-fn leader_deaf(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn leader_deaf(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     let leader = world.leader()?;
     let others = world.others(leader);
     world.network.cut(&others, &[Host::Server(leader)])?;
@@ -400,7 +404,7 @@ fn leader_deaf(world: &mut World, load: &Load) -> anyhow::Result<()> {
     world.network.join()
 }
 
-fn follower_alone(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn follower_alone(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     let follower = world.follower()?;
     let mut others = world.others(follower);
     others.push(Host::Clients);
@@ -411,7 +415,7 @@ fn follower_alone(world: &mut World, load: &Load) -> anyhow::Result<()> {
     world.network.join()
 }
 
-fn bad_weather(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn bad_weather(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     let means = world.network.set_weather(Weather {
         loss_percent: 3,
         delay_ms: 20,
@@ -424,7 +428,7 @@ fn bad_weather(world: &mut World, load: &Load) -> anyhow::Result<()> {
     world.network.set_weather(Weather::default()).map(drop)
 }
 
-fn all_restarted(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn all_restarted(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     for victim in world.ensemble.all() {
         world.ensemble.kill(victim)?;
     }
@@ -434,7 +438,7 @@ fn all_restarted(world: &mut World, load: &Load) -> anyhow::Result<()> {
     load.goes_on("all are back")
 }
 
-fn rolling_restart(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn rolling_restart(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     for server in world.ensemble.all() {
         world.ensemble.stop(server)?;
         load.goes_on("one is stopped")?;
@@ -444,7 +448,7 @@ fn rolling_restart(world: &mut World, load: &Load) -> anyhow::Result<()> {
 }
 
 /// One disk after the other, and then the disks of a quorum at once.
-fn disks_full(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn disks_full(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     let (follower, leader) = (world.follower()?, world.leader()?);
     for victims in [&[follower][..], &[leader], &[follower, leader]] {
         for victim in victims {
@@ -486,7 +490,7 @@ fn fill(disk: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn addresses_changed(world: &mut World, load: &Load) -> anyhow::Result<()> {
+fn addresses_changed(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
     let (follower, leader) = (world.follower()?, world.leader()?);
     for server in [follower, OBSERVER, leader] {
         world.ensemble.kill(server)?;
@@ -498,4 +502,71 @@ fn addresses_changed(world: &mut World, load: &Load) -> anyhow::Result<()> {
         load.goes_on("one is back elsewhere")?;
     }
     Ok(())
+}
+
+/// Failures that overlap, a few at a time, with an ensemble whole again between bursts.
+fn chaos(world: &mut World, load: &mut Load) -> anyhow::Result<()> {
+    for _ in 0..number("ZABD_NETNS_BURSTS").unwrap_or(2) {
+        let mut paused = Vec::new();
+        let mut done = Vec::new();
+        for _ in 0..3 + world.random.below(5) {
+            done.push(hurt(world, &mut paused)?);
+            sleep(Duration::from_millis(world.random.below(1200) as u64));
+        }
+        world.network.join()?;
+        for server in paused {
+            world.ensemble.server(server).resume()?;
+        }
+        for server in world.ensemble.all() {
+            if world.ensemble.server(server).process_id().is_none() {
+                world.ensemble.spawn(server)?;
+            }
+        }
+        let back = load
+            .goes_on("all is mended")
+            .and_then(|()| world.ensemble.wait_until_all_serve());
+        back.with_context(|| done.join(", "))?;
+        load.turn_page(world)?;
+    }
+    Ok(())
+}
+
+/// Does one thing to one server, or undoes it.
+fn hurt(world: &mut World, paused: &mut Vec<usize>) -> anyhow::Result<String> {
+    let server = world.random.below(SERVERS);
+    let runs = world.ensemble.server(server).process_id().is_some();
+    let is_paused = paused.contains(&server);
+    Ok(match world.random.below(6) {
+        0 | 1 if runs => {
+            paused.retain(|other| *other != server);
+            world.ensemble.kill(server)?;
+            format!("kill {}", server + 1)
+        }
+        2 if runs && !is_paused => {
+            world.ensemble.server(server).pause()?;
+            paused.push(server);
+            format!("pause {}", server + 1)
+        }
+        3 | 4 => {
+            let hosts = [0, 1, 2, 3].map(Host::Server);
+            let mut all: Vec<Host> = hosts.into_iter().chain([Host::Clients]).collect();
+            let from = all.remove(server);
+            let to = all[world.random.below(all.len())];
+            world.network.cut(&[from], &[to])?;
+            format!("cut {from:?} to {to:?}")
+        }
+        _ if !runs => {
+            world.ensemble.spawn(server)?;
+            format!("spawn {}", server + 1)
+        }
+        _ if is_paused => {
+            paused.retain(|other| *other != server);
+            world.ensemble.server(server).resume()?;
+            format!("resume {}", server + 1)
+        }
+        _ => {
+            world.network.join()?;
+            "join".to_owned()
+        }
+    })
 }
