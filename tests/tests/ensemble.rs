@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
-use jute_codec::proto::{CreateFlags, DataReply, EventType, Request, SetDataRequest};
+use jute_codec::proto::{CreateFlags, DataReply, EventType, PathRequest, Request, SetDataRequest};
 use jute_codec::{ErrorCode, Jute, Reader, Text};
 use zabd_tests::ensemble::{
     COMMIT_LOG_COUNT, Ensemble, SESSION_TIMEOUT_MS, SYNC_LIMIT, TICK_MS, ask, create_request, read,
@@ -385,6 +385,44 @@ fn followers_that_were_paused_agree_with_their_old_leader() {
         let tree = ensemble.same_tree()?;
         let after = tree.keys().filter(|path| path.starts_with("/after-"));
         ensure!(after.count() == 20, "nodes are missing");
+        Ok(())
+    });
+}
+
+/// Whoever syncs and reads gets what others were told before, or no answer.
+#[test]
+fn a_leader_that_was_paused_tells_nothing_old() {
+    on_ensemble(|ensemble| {
+        for round in 0..2 {
+            let (leader, follower) = (ensemble.leader()?, ensemble.followers()?[0]);
+            let path = format!("/paused-{round}");
+            let (mut old, _) =
+                RawClient::connect(ensemble.addresses()[leader], SESSION_TIMEOUT_MS)?;
+            ask(&mut old, &create_request(&path, "old", 0))?;
+            ensemble.server(leader).pause()?;
+            sleep(SILENCE);
+            ensemble.wait_until_serving(&[follower])?;
+            let set = Request::SetData(SetDataRequest {
+                path: Some(Text::from(path.as_str())),
+                data: Some(Bytes::from_static(b"new")),
+                version: -1,
+            });
+            ask(&mut ensemble.client(follower)?, &set)?;
+            old.send(&Request::Sync(PathRequest {
+                path: Some(Text::from(path.as_str())),
+            }))?;
+            old.send(&read_request(&path, false))?;
+            ensemble.server(leader).resume()?;
+            let deadline = Instant::now() + Duration::from_secs(3);
+            while let Received::Frame(frame) = old.receive(deadline)? {
+                let body = split_reply(&frame)?.body;
+                ensure!(
+                    !body.windows(3).any(|part| part == b"old"),
+                    "a sync, and what was there before it"
+                );
+            }
+            ensemble.wait_until_all_serve()?;
+        }
         Ok(())
     });
 }

@@ -78,7 +78,7 @@ impl Alone {
             Input::Disconnected { conn } => self.primary.sessions.detach(conn),
             Input::Wakeup => self.primary.on_wakeup(&mut turn),
             // There is nobody else.
-            Input::Peer(_) => {}
+            Input::Peer(_) | Input::Overdue => {}
         }
         self.carry_out(effects);
         #[cfg(debug_assertions)]

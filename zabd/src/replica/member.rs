@@ -122,6 +122,7 @@ impl Member {
                     .step(now_ms, ZabInput::Durable(write), &mut self.said);
             }
             Input::Wakeup => self.on_wakeup(&mut around),
+            Input::Overdue => self.on_overdue(now_ms),
             Input::Submitted(submission) => self.on_submitted(&mut around, submission),
             Input::Touched { session, at_ms } => self.on_touched(session, at_ms),
             Input::Disconnected { conn } => match &mut self.serving {
@@ -211,11 +212,15 @@ impl Member {
         self.zab.step(now_ms, input, &mut self.said);
     }
 
-    fn on_wakeup(&mut self, around: &mut Around<'_>) {
-        let now_ms = around.clock.monotonic_ms;
+    fn on_overdue(&mut self, now_ms: i64) {
         if now_ms >= self.zab.deadline() {
             self.zab.step(now_ms, ZabInput::Wakeup, &mut self.said);
         }
+    }
+
+    fn on_wakeup(&mut self, around: &mut Around<'_>) {
+        let now_ms = around.clock.monotonic_ms;
+        self.on_overdue(now_ms);
         match &mut self.serving {
             Serving::No | Serving::Soon(_) => {}
             Serving::Leader(leading) => {

@@ -26,6 +26,7 @@ use crate::state::conn::{ClientRequest, ConnId, Submission, WriteBody};
 use crate::state::{Committed, Output, Outputs, State, StateParams};
 
 const TICK_MS: i64 = 1000;
+const SYNC_LIMIT_MS: i64 = 5 * TICK_MS;
 
 struct Server {
     replica: Replica,
@@ -736,6 +737,35 @@ fn a_leader_without_followers_sends_its_clients_away() {
     assert_eq!(world.last_heard(conn), Some(&Heard::Connected(session)));
     world.run(10_000);
     assert!(!world.servers[&ServerId(leader)].serves);
+}
+
+/// Its followers have gone on without it, and their last words are still unread.
+#[test]
+fn a_leader_that_stood_still_answers_no_sync() {
+    for stood_still_ms in [TICK_MS, SYNC_LIMIT_MS + TICK_MS] {
+        let mut world = three();
+        let leader = world.leader();
+        let (conn, session) = world.new_session(leader);
+        let id = ServerId(leader);
+        for peer in world.followers() {
+            let heard = world.links.iter().find_map(|((server, link), other)| {
+                (*server == id && other.0 == ServerId(peer)).then_some(*link)
+            });
+            let link = heard.expect("a follower is connected");
+            world.tell(id, ZabInput::Heard { link });
+        }
+        world.now_ms += stood_still_ms;
+        world.step(id, Input::Overdue);
+        world.run(0);
+        let sync = Request::Sync(PathRequest {
+            path: Some(Text::from("/")),
+        });
+        world.submit(leader, conn, session, 7, sync);
+        let still_leads = stood_still_ms < SYNC_LIMIT_MS;
+        let is_answered = world.last_heard(conn) == Some(&Heard::Reply { xid: 7, err: DONE });
+        assert_eq!(is_answered, still_leads, "after {stood_still_ms} ms");
+        assert_eq!(world.servers[&id].serves, still_leads);
+    }
 }
 
 #[test]

@@ -198,6 +198,9 @@ impl Driver {
     fn step(&mut self, inputs: &mut Vec<Input>, effects: &mut Vec<Effect>) {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let clock = self.clock.now();
+        if clock.monotonic_ms >= self.replica.deadline() {
+            self.replica.step(clock, Input::Overdue, &state, effects);
+        }
         for input in inputs.drain(..) {
             self.replica.step(clock, input, &state, effects);
         }

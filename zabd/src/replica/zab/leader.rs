@@ -655,8 +655,14 @@ impl Leader {
         if !self.is_established() && now_ms >= self.phase_deadline_ms {
             return Err(Left("no quorum within initLimit"));
         }
-        for link in self.peers.silent(now_ms) {
-            self.close(link, out);
+        let silent = self.peers.silent(now_ms);
+        for link in &silent {
+            self.close(*link, out);
+        }
+        // Those who are silent have given this leader up as well, and may have another. Whoever lost its connection may
+        // come back until the tick is over.
+        if !silent.is_empty() && self.is_established() && !self.has_quorum(core) {
+            return Err(Left("a quorum has been silent for syncLimit"));
         }
         if self.is_used_up() {
             return Err(Left("the epoch has no more zxids; the next one has"));
