@@ -12,7 +12,7 @@ use crate::net::client::{Connections, ListenerInfo};
 use crate::net::clock::MonotonicClock;
 use crate::net::stats::{ServerStats, Sizes};
 use crate::replica::zab::Role;
-use crate::state::State;
+use crate::state::{Service, State};
 use crate::storage::log_thread::FsyncStats;
 
 /// Sessions by the monotonic millisecond at which they expire, soonest first.
@@ -70,8 +70,14 @@ impl AdminContext {
     /// Whether clients are served; a server that stands alone always serves them.
     pub(super) fn is_serving(&self) -> bool {
         // The role says so sooner than the state does.
-        let is_looking = (self.member)().is_some_and(|member| member.role == Role::Looking);
-        !is_looking && self.look(State::is_serving)
+        let is_looking = (self.member)()
+            .is_some_and(|member| member.role == Role::Looking && !member.is_read_only);
+        !is_looking && self.look(|state| state.service() != Service::None)
+    }
+
+    /// Whether only those who read are served.
+    pub(super) fn is_read_only(&self) -> bool {
+        (self.member)().is_some_and(|member| member.is_read_only)
     }
 
     /// Forgets what `srst` forgets: the clients' port's counts, sizes of proposals, and every metric but gauges.

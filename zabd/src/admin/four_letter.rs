@@ -167,7 +167,7 @@ impl FourLetterWords {
             Word::Envi => envi::envi(full_version()),
             Word::Gtmk => self.trace_mask.load(Relaxed).to_string(),
             Word::Hash => digests(&ctx.look(|state| state.digests().collect::<Vec<_>>())),
-            Word::Isro => "rw".to_owned(),
+            Word::Isro => if ctx.is_read_only() { "ro" } else { "rw" }.to_owned(),
             Word::Mntr => self.mntr(),
             Word::Ruok => "imok".to_owned(),
             Word::Srst => self.reset_stats(),
@@ -234,7 +234,12 @@ impl FourLetterWords {
     }
 
     fn version_line(&self) -> String {
-        format!("Zookeeper version: {}\n", full_version())
+        let read_only = if self.ctx.is_read_only() {
+            "READ-ONLY mode; serving only read-only clients\n"
+        } else {
+            ""
+        };
+        format!("Zookeeper version: {}\n{read_only}", full_version())
     }
 
     fn srvr(&self) -> Srvr {
@@ -276,7 +281,7 @@ impl FourLetterWords {
             full_version(),
             mode(member.as_ref())
         );
-        if let Some(member) = member {
+        if let Some(member) = member.filter(|member| !member.is_read_only) {
             text.push_str(&format!("zk_peer_state\t{}\n", peer_state(member.role)));
             if let (Role::Observing, Some(leader)) = (member.role, member.leader) {
                 text.push_str(&format!("zk_observer_master_id\t{}\n", leader.0));

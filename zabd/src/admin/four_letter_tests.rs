@@ -10,7 +10,7 @@ use crate::net::client::Connections;
 use crate::net::clock::MonotonicClock;
 use crate::net::stats::ServerStats;
 use crate::replica::ensemble::ServerId;
-use crate::state::StateParams;
+use crate::state::{Service, StateParams};
 
 const CONN: ConnId = ConnId(1);
 
@@ -185,10 +185,15 @@ fn srst_forgets_counts() {
 
 /// `words`, of a member of an ensemble of three.
 fn member_words(role: Role) -> FourLetterWords {
+    words_of_member(role, false)
+}
+
+fn words_of_member(role: Role, is_read_only: bool) -> FourLetterWords {
     let mut words = words(|_| true);
     words.ctx.member = Arc::new(move || {
         Some(MemberFigures {
             role,
+            is_read_only,
             leader: Some(ServerId(2)),
             quorum_size: 3,
             learners: LearnerCounts {
@@ -243,6 +248,27 @@ fn a_member_says_what_it_is() {
 }
 
 #[test]
+fn a_server_that_shows_what_it_has_says_so() {
+    let words = words_of_member(Role::Looking, true);
+    words
+        .ctx
+        .state
+        .write()
+        .unwrap()
+        .set_service(Service::ReadOnly);
+    assert_eq!(ask(&words, b"isro"), "ro");
+    let of_srvr = ask(&words, b"srvr");
+    let (_, behind) = of_srvr.split_once('\n').unwrap();
+    assert!(behind.starts_with("READ-ONLY mode; serving only read-only clients\nLatency"));
+    assert!(behind.ends_with("\nMode: read-only\nNode count: 5\n"));
+    let of_stat = ask(&words, b"stat");
+    assert!(of_stat.contains("\nREAD-ONLY mode; serving only read-only clients\nClients:\n"));
+    let of_mntr = ask(&words, b"mntr");
+    assert!(of_mntr.contains("zk_server_state\tread-only\n"));
+    assert!(!of_mntr.contains("zk_peer_state"));
+}
+
+#[test]
 fn proposal_sizes_are_shown_until_srst() {
     let words = member_words(Role::Leading);
     words.ctx.proposal_sizes.record(68, 48, 100);
@@ -254,7 +280,12 @@ fn proposal_sizes_are_shown_until_srst() {
 #[test]
 fn a_server_that_serves_nobody_says_so() {
     let stopped = member_words(Role::Following);
-    stopped.ctx.state.write().unwrap().set_serving(false);
+    stopped
+        .ctx
+        .state
+        .write()
+        .unwrap()
+        .set_service(Service::None);
     for words in [stopped, member_words(Role::Looking)] {
         for word in "conf cons crst dirs dump mntr srst srvr stat wchc wchp wchs".split(' ') {
             assert_eq!(

@@ -8,6 +8,8 @@ use crate::replica::zab::Role;
 pub struct MemberFigures {
     /// The role.
     pub role: Role,
+    /// Whether it serves those who only read, without a leader.
+    pub is_read_only: bool,
     /// Who leads, or is about to.
     pub leader: Option<ServerId>,
     /// Servers that vote.
@@ -58,6 +60,7 @@ impl LearnerCounts {
 pub(super) const fn mode(member: Option<&MemberFigures>) -> &'static str {
     match member {
         None => "standalone",
+        Some(member) if member.is_read_only => "read-only",
         Some(member) => match member.role {
             // Such a server answers that it is not serving.
             Role::Looking => "looking",

@@ -136,8 +136,8 @@ impl EnsembleConfig {
     /// What `conf` prints of a member behind what it prints of every server. The membership in force may be another
     /// than the configured one.
     ///
-    /// ZooKeeper: `QuorumZooKeeperServer.dumpConf`.
-    pub(super) fn conf(&self, text: &mut String, in_force: &Members) {
+    /// ZooKeeper: `QuorumZooKeeperServer.dumpConf`, `ReadOnlyZooKeeperServer.dumpConf`.
+    pub(super) fn conf(&self, text: &mut String, in_force: &Members, is_read_only: bool) {
         let own = in_force.servers().get(&self.me).unwrap_or(self.own());
         let ports = |port: &dyn Fn(usize) -> u16| {
             let mut ports: Vec<String> = Vec::new();
@@ -158,12 +158,14 @@ impl EnsembleConfig {
         write!(
             text,
             "initLimit={}\nsyncLimit={}\nelectionAlg=3\nelectionPort={election_ports}\n\
-             quorumPort={quorum_ports}\npeerType={peer_type}\nmembership: \n{}",
-            self.init_limit,
-            self.sync_limit,
-            &*in_force.text()
+             quorumPort={quorum_ports}\npeerType={peer_type}\n",
+            self.init_limit, self.sync_limit,
         )
         .expect("a String takes all that is written to it");
+        if !is_read_only {
+            text.push_str("membership: \n");
+            text.push_str(&in_force.text());
+        }
     }
 }
 

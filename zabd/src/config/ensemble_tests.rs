@@ -617,7 +617,13 @@ fn conf_prints_the_membership() {
         data_log_dir: Path::new("/l"),
         data_log_bytes: 20,
         members: None,
+        is_read_only: false,
     };
+    let without = config.conf(&ConfFigures {
+        is_read_only: true,
+        ..figures
+    });
+    assert!(without.ends_with("\npeerType=1\n"), "{without}");
     let conf = config.conf(&figures);
     let (_, of_members) = conf.split_once("clientPortListenBacklog=-1\n").unwrap();
     assert_eq!(

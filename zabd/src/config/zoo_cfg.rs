@@ -315,6 +315,8 @@ pub struct ConfFigures<'a> {
     pub data_log_bytes: u64,
     /// For a member of an ensemble: the membership in force, where it is not the configured one.
     pub members: Option<&'a Members>,
+    /// Whether this server serves those who only read: Java then leaves the membership out.
+    pub is_read_only: bool,
 }
 
 impl Config {
@@ -357,7 +359,8 @@ impl Config {
             &self.ensemble.as_ref().map_or(0, |ensemble| ensemble.me.0),
         );
         if let Some(ensemble) = &self.ensemble {
-            ensemble.conf(&mut text, figures.members.unwrap_or(&ensemble.members));
+            let members = figures.members.unwrap_or(&ensemble.members);
+            ensemble.conf(&mut text, members, figures.is_read_only);
         }
         text
     }
@@ -470,6 +473,7 @@ mod tests {
             data_log_dir: Path::new("/l/version-2"),
             data_log_bytes: 20,
             members: None,
+            is_read_only: false,
         };
         assert_eq!(
             config.conf(&figures),

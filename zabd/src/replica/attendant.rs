@@ -394,10 +394,7 @@ impl Attendant {
 
     /// Ends local sessions whose time has come.
     pub(super) fn on_wakeup(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
-        for (session, conn) in self.locals.expire(now_ms) {
-            effects.push(Effect::Expired { session });
-            effects.extend(conn.map(|conn| Effect::CloseConn { conn }));
-        }
+        self.locals.expire_into(now_ms, effects);
     }
 
     /// The oldest sync is over.

@@ -2,7 +2,7 @@
 //!
 //! [`Zab`] orders; what it orders is made here by [`Primary`] on the leader, and matched with those who wait for it by
 //! [`Attendant`] elsewhere. Clients are served from [`ZabEffect::Established`], and once the state has caught up, until
-//! the role ends; then all of them are sent away.
+//! the role ends; then all of them are sent away. Between roles it may serve those who only read ([`ReadOnly`]).
 
 use std::collections::VecDeque;
 
@@ -19,6 +19,7 @@ use super::ensemble::Configs;
 use super::input::Input;
 use super::params::ReplicaParams;
 use super::primary::{Forwarded, Made, Primary, Turn};
+use super::read_only::ReadOnly;
 use super::session::password::password_of;
 use super::session::{Locals, SessionIds, SessionTracker};
 use super::zab::{LinkId, Recovered, Role, Zab, ZabEffect, ZabInput, ZabParams};
@@ -30,6 +31,8 @@ use crate::state::{Committed, State};
 pub(super) struct Member {
     pub(super) zab: Zab,
     serving: Serving,
+    // When to serve read-only clients, in monotonic milliseconds; while this server looks for a leader.
+    read_only_at_ms: Option<i64>,
     // Transactions that the leader sent and that are not committed, as far as they need not be decoded again.
     decoded: VecDeque<TxnEntry>,
     said: Vec<ZabEffect>,
@@ -42,6 +45,8 @@ enum Serving {
     /// The epoch is established, the state not yet as of its beginning. What learners ask meanwhile is kept.
     Soon(Vec<ZabEffect>),
     Leader(Box<Leading>),
+    /// There has been no leader for a while.
+    ReadOnly(Box<ReadOnly>),
     Learner {
         attendant: Box<Attendant>,
         /// When to ask next which clients have been heard of.
@@ -88,6 +93,7 @@ impl Member {
         Self {
             zab,
             serving: Serving::No,
+            read_only_at_ms: None,
             decoded: VecDeque::new(),
             said,
             made: Vec::new(),
@@ -128,18 +134,24 @@ impl Member {
             Input::Disconnected { conn } => match &mut self.serving {
                 Serving::Leader(leading) => leading.primary.detach(conn),
                 Serving::Learner { attendant, .. } => attendant.on_disconnected(conn),
+                Serving::ReadOnly(reads) => reads.locals.detach(conn),
                 Serving::No | Serving::Soon(_) => {}
             },
         }
         self.carry_out(&mut around);
+        self.begin_to_show(&mut around);
     }
 
     pub(super) fn deadline(&self) -> i64 {
         self.zab.deadline().min(match &self.serving {
-            Serving::No => i64::MAX,
+            Serving::No => self.read_only_at_ms.unwrap_or(i64::MAX),
             // The next step may begin to serve.
             Serving::Soon(_) => i64::MIN,
             Serving::Leader(leading) => leading.primary.deadline(),
+            Serving::ReadOnly(reads) => {
+                let next = reads.locals.sessions().next_deadline();
+                next.unwrap_or(i64::MAX)
+            }
             Serving::Learner {
                 attendant,
                 next_hearing_ms,
@@ -155,6 +167,7 @@ impl Member {
         match &self.serving {
             Serving::No | Serving::Soon(_) => Vec::new(),
             Serving::Leader(leading) => leading.primary.due(clock.monotonic_ms),
+            Serving::ReadOnly(reads) => reads.locals.sessions().due(clock.monotonic_ms),
             Serving::Learner { attendant, .. } => {
                 let mut wanted = attendant.locals.sessions().due(clock.monotonic_ms);
                 let attached = attendant.attached().iter();
@@ -172,10 +185,16 @@ impl Member {
         }
     }
 
+    /// Whether it shows what it has, and changes nothing.
+    pub(super) const fn is_read_only(&self) -> bool {
+        matches!(self.serving, Serving::ReadOnly(_))
+    }
+
     /// Sessions that only this server knows; nothing unless there may be such.
     pub(super) fn local_sessions(&self) -> Option<&SessionTracker> {
         let locals = match &self.serving {
             Serving::No | Serving::Soon(_) => return None,
+            Serving::ReadOnly(reads) => return Some(reads.locals.sessions()),
             Serving::Leader(leading) => &leading.primary.locals,
             Serving::Learner { attendant, .. } => &attendant.locals,
         };
@@ -186,7 +205,7 @@ impl Member {
 
     pub(super) fn outstanding(&self) -> usize {
         match &self.serving {
-            Serving::No | Serving::Soon(_) => 0,
+            Serving::No | Serving::Soon(_) | Serving::ReadOnly(_) => 0,
             Serving::Leader(leading) => leading.outstanding.len(),
             Serving::Learner { attendant, .. } => attendant.outstanding(),
         }
@@ -231,6 +250,7 @@ impl Member {
                 };
                 leading.primary.on_wakeup(&mut turn);
             }
+            Serving::ReadOnly(reads) => reads.on_wakeup(now_ms, around.effects),
             Serving::Learner {
                 attendant,
                 next_hearing_ms,
@@ -247,6 +267,7 @@ impl Member {
         match &mut self.serving {
             Serving::No | Serving::Soon(_) => {}
             Serving::Leader(leading) => leading.primary.touch(session, at_ms),
+            Serving::ReadOnly(reads) => reads.locals.touch(session, at_ms),
             Serving::Learner { attendant, .. } => {
                 if let Some(timeout_ms) = attendant.on_touched(session, at_ms) {
                     self.zab.touch(session, timeout_ms);
@@ -276,6 +297,12 @@ impl Member {
                     }
                 }
             }
+            Serving::ReadOnly(reads) => match submission {
+                Submission::Connect { conn, request } => reads.on_connect(around, conn, &request),
+                Submission::Write(request) => {
+                    reads.on_request(around.clock.monotonic_ms, &request, around.effects);
+                }
+            },
             Serving::Learner { attendant, .. } => {
                 let packets = match submission {
                     Submission::Connect { conn, request } => {
@@ -327,6 +354,29 @@ impl Member {
         self.carry_out(around);
     }
 
+    /// Serves read-only clients, once there has been no leader for long enough.
+    ///
+    /// ZooKeeper: `QuorumPeer.run`.
+    fn begin_to_show(&mut self, around: &mut Around<'_>) {
+        let (Some(after_ms), Serving::No, true) = (
+            around.params.read_only_after_ms,
+            &self.serving,
+            self.zab.is_waiting_whole(),
+        ) else {
+            self.read_only_at_ms = None;
+            return;
+        };
+        let now_ms = around.clock.monotonic_ms;
+        let at_ms = *self
+            .read_only_at_ms
+            .get_or_insert(now_ms.saturating_add(after_ms));
+        if now_ms >= at_ms {
+            self.read_only_at_ms = None;
+            self.serving = Serving::ReadOnly(Box::new(ReadOnly::new(around.params)));
+            around.effects.push(Effect::ServeReadOnly);
+        }
+    }
+
     /// Turns what [`Zab`] said and what [`Primary`] made into effects, until there is no more of either.
     fn carry_out(&mut self, around: &mut Around<'_>) {
         while !self.said.is_empty() || !self.made.is_empty() {
@@ -368,14 +418,14 @@ impl Member {
             }
             ZabEffect::Commit { zxid, txn } => self.on_commit(zxid, &txn, around.effects),
             ZabEffect::Established { .. } => {
+                self.stop_serving(around.effects);
                 self.serving = Serving::Soon(Vec::new());
             }
             ZabEffect::RoleChanged { role, .. } => {
+                if role == Role::Looking || self.is_read_only() {
+                    self.stop_serving(around.effects);
+                }
                 if role == Role::Looking {
-                    if !matches!(self.serving, Serving::No | Serving::Soon(_)) {
-                        around.effects.push(Effect::StopServing);
-                    }
-                    self.serving = Serving::No;
                     self.decoded.clear();
                     self.made.clear();
                 }
@@ -388,6 +438,14 @@ impl Member {
             | ZabEffect::Synced => self.on_session_business(around, effect),
             effect => around.effects.push(Effect::Peer(effect)),
         }
+    }
+
+    /// Sends all clients away, if any are served.
+    fn stop_serving(&mut self, effects: &mut Vec<Effect>) {
+        if !matches!(self.serving, Serving::No | Serving::Soon(_)) {
+            effects.push(Effect::StopServing);
+        }
+        self.serving = Serving::No;
     }
 
     fn on_commit(&mut self, zxid: Zxid, txn: &Bytes, effects: &mut Vec<Effect>) {
@@ -416,7 +474,7 @@ impl Member {
                     attendant.on_commit(entry, effects);
                 }
             }
-            Serving::No | Serving::Soon(_) => {
+            Serving::No | Serving::Soon(_) | Serving::ReadOnly(_) => {
                 effects.extend(self.entry(zxid, txn).map(commit));
             }
         }

@@ -1,6 +1,7 @@
 //! Three servers with their states on a network that loses nothing, one message after the other.
 
 mod local;
+mod read_only;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -35,6 +36,8 @@ struct Server {
     log: Vec<(Zxid, Bytes)>,
     listens: bool,
     serves: bool,
+    /// Whether it serves those who only read.
+    shows: bool,
 }
 
 /// Both ends of a connection: server and its number for it.
@@ -60,11 +63,17 @@ struct World {
     counter_max: Option<i64>,
     /// Of servers that are started from now on.
     local_sessions: LocalSessions,
+    read_only_after_ms: Option<i64>,
+    /// Servers that sent their clients away, in order.
+    sent_away: Vec<ServerId>,
+    /// What stopped servers had on disk, for tests that start them again.
+    disks: BTreeMap<i64, (Vec<(Zxid, Bytes)>, Epochs)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Heard {
     Connected(SessionId),
+    ConnectedReadOnly(SessionId),
     Reply { xid: i32, err: i32 },
     Event,
     Closed,
@@ -101,6 +110,7 @@ impl World {
             tick_ms: 1000,
             session_timeout_min_ms: 2000,
             local_sessions: self.local_sessions,
+            read_only_after_ms: self.read_only_after_ms,
             ..ReplicaParams::default()
         };
         let usual = ZabParams::new(id);
@@ -134,6 +144,7 @@ impl World {
             log,
             listens: false,
             serves: false,
+            shows: false,
         };
         self.servers.insert(id, server);
         self.carry_out(id, effects);
@@ -266,13 +277,24 @@ impl World {
                     answer.tell(conn, xid, zxid, &mut outputs);
                 }
                 Effect::Serve => server.serves = true,
-                Effect::StopServing => server.serves = false,
+                Effect::ServeReadOnly => server.shows = true,
+                Effect::StopServing => {
+                    server.serves = false;
+                    server.shows = false;
+                    self.sent_away.push(id);
+                }
                 Effect::Peer(effect) => self.peer(id, effect),
                 Effect::Expired { .. } | Effect::QuotaExceeded { .. } => {}
             }
         }
         for (conn, output) in outputs.iter() {
             let heard = match output {
+                // The last byte of the answer says so.
+                Output::Connected { frame, session, .. }
+                    if frame.last() == Some(&1) && session != SessionId::NONE =>
+                {
+                    Heard::ConnectedReadOnly(session)
+                }
                 Output::Connected { session, .. } => Heard::Connected(session),
                 Output::Event(_) => Heard::Event,
                 Output::Close => Heard::Closed,
@@ -400,6 +422,10 @@ impl World {
 
     /// A client's handshake; what it comes to is heard by the new connection.
     fn connect(&mut self, server: i64, session: SessionId) -> ConnId {
+        self.connect_as(server, session, Some(false))
+    }
+
+    fn connect_as(&mut self, server: i64, session: SessionId, read_only: Option<bool>) -> ConnId {
         self.conns_made += 1;
         let conn = ConnId(self.conns_made);
         let request = ConnectRequest {
@@ -408,7 +434,7 @@ impl World {
             timeout_ms: 6000,
             session,
             password: Some(Bytes::copy_from_slice(&password_of(session))),
-            read_only: Some(false),
+            read_only,
         };
         let submission = Submission::Connect { conn, request };
         self.step(ServerId(server), Input::Submitted(submission));

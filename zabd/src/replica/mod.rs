@@ -10,6 +10,7 @@
 //! | `alone`, `member` | the two kinds of server |
 //! | `primary` | from requests to transactions, for whoever decides; `request` has the checks, on a speculative overlay |
 //! | `attendant` | serving clients for whom another server decides |
+//! | `read_only` | showing what there is, without a leader |
 //! | [`zab`], [`election`], [`ensemble`] | the order of transactions among servers, who leads, who belongs to them |
 //! | [`session`] | ids, passwords, deadlines |
 //!
@@ -30,6 +31,7 @@ mod member;
 mod member_tests;
 pub mod params;
 mod primary;
+mod read_only;
 mod request;
 pub mod session;
 #[cfg(test)]
@@ -164,6 +166,15 @@ impl Replica {
         match &self.kind {
             Kind::Alone(_) => None,
             Kind::Member(member) => member.local_sessions(),
+        }
+    }
+
+    /// Whether the server shows what it has, and changes nothing.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        match &self.kind {
+            Kind::Alone(_) => false,
+            Kind::Member(member) => member.is_read_only(),
         }
     }
 

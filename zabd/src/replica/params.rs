@@ -33,6 +33,9 @@ pub struct ReplicaParams {
     pub reconfig_enabled: bool,
     /// Whether sessions begin local.
     pub local_sessions: LocalSessions,
+    /// How long a member of an ensemble looks for a leader before it serves read-only clients, in milliseconds; `None`
+    /// never does. ZooKeeper: `readonlymode.enabled`.
+    pub read_only_after_ms: Option<i64>,
     /// How often abandoned containers and TTL nodes are looked for, in milliseconds.
     pub container_check_interval_ms: i64,
     /// How many of them are deleted in a minute at the most.
@@ -59,6 +62,7 @@ impl Default for ReplicaParams {
             enforce_quota: false,
             reconfig_enabled: false,
             local_sessions: LocalSessions::Off,
+            read_only_after_ms: None,
             container_check_interval_ms: 60_000,
             container_per_minute_max: 10_000,
             container_never_used_max_ms: 0,

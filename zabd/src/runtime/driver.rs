@@ -24,7 +24,7 @@ use crate::replica::input::Input;
 use crate::replica::session::SessionTracker;
 use crate::replica::zab::{Role, Zab, ZabEffect};
 use crate::state::conn::ConnId;
-use crate::state::{Committed, Outputs, State};
+use crate::state::{Committed, Outputs, Service, State};
 use crate::storage::epochs::{EpochFile, Epochs};
 use crate::storage::log_thread::{self, DurableWrite, LogHandle};
 
@@ -64,6 +64,7 @@ pub(super) struct DriverFigures {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) role: Role,
+    pub(super) is_read_only: bool,
     pub(super) leader: Option<ServerId>,
     /// Of a leader: who, whether an observer, whether it serves clients.
     pub(super) learners: Vec<(ServerId, bool, bool)>,
@@ -75,6 +76,7 @@ impl Default for Place {
     fn default() -> Self {
         Self {
             role: Role::Looking,
+            is_read_only: false,
             leader: None,
             learners: Vec::new(),
             leading_since_ms: -1,
@@ -98,8 +100,8 @@ enum Step {
         xid: i32,
         answer: Answer,
     },
-    /// Lets clients read, or sends all of them away.
-    Serve(bool),
+    /// Lets clients do more, or sends all of them away.
+    Serve(Service),
     /// Puts another state in place: when everything before has been applied, and before anything behind.
     ReplaceState(ZabEffect),
 }
@@ -271,9 +273,15 @@ impl Driver {
                     if let Some(peers) = &self.peers {
                         peers.history_is_whole();
                     }
-                    steps.push_back(Step::Serve(true));
+                    steps.push_back(Step::Serve(Service::Full));
                 }
-                Effect::StopServing => steps.push_back(Step::Serve(false)),
+                Effect::ServeReadOnly => {
+                    info!(
+                        "there has been no leader for a while: serving read-only clients what there is here"
+                    );
+                    steps.push_back(Step::Serve(Service::ReadOnly));
+                }
+                Effect::StopServing => steps.push_back(Step::Serve(Service::None)),
                 Effect::Peer(
                     effect @ (ZabEffect::Truncate { .. } | ZabEffect::ReceiveSnapshot { .. }),
                 ) => steps.push_back(Step::ReplaceState(effect)),
@@ -352,9 +360,9 @@ impl Driver {
                     Step::Answered { conn, xid, answer } => {
                         answer.tell(conn, xid, state.last_zxid(), outputs);
                     }
-                    Step::Serve(serves) => {
-                        state.set_serving(serves);
-                        if !serves {
+                    Step::Serve(service) => {
+                        state.set_service(service);
+                        if service == Service::None {
                             self.connections.close_all();
                         }
                     }
@@ -431,6 +439,7 @@ impl Driver {
         }
         *place = Place {
             role: zab.role(),
+            is_read_only: self.replica.is_read_only(),
             leader: zab.leader(),
             learners: zab.learners(),
             leading_since_ms: since_ms,

@@ -21,7 +21,7 @@ use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
 use crate::image::{ReceiveError, SendError, SnapshotReceiver, SnapshotStream};
 use crate::replica::input::Input;
 use crate::replica::zab::{LinkId, LogPlace, ZabInput};
-use crate::state::{State, StateParams};
+use crate::state::{Service, State, StateParams};
 use crate::storage::disk::RealDisk;
 use crate::storage::install::{Incomplete, InstallError, Installation};
 use crate::storage::log_thread::{DurableWrite, LogHandle, SubmitError};
@@ -77,7 +77,7 @@ impl History {
     }
 
     fn replace_state(&self, mut state: State) {
-        state.set_serving(false);
+        state.set_service(Service::None);
         let former = std::mem::replace(
             &mut *self.state.write().unwrap_or_else(PoisonError::into_inner),
             state,

@@ -37,7 +37,7 @@ use crate::replica::effect::WriteSeq;
 use crate::replica::ensemble::Configs;
 use crate::replica::input::Input;
 use crate::replica::zab::{Recovered, ZabInput};
-use crate::state::{State, StateParams};
+use crate::state::{Service, State, StateParams};
 use crate::storage::disk::{Disk as _, RealDisk, RealLock};
 use crate::storage::epochs::EpochFile;
 use crate::storage::log_thread::{FsyncStats, LogEvent, LogThread};
@@ -123,7 +123,7 @@ impl Server {
         let mut effects = Vec::new();
         let replica = match (&config.ensemble, member) {
             (Some(ensemble), Some(recovered)) => {
-                state.set_serving(false);
+                state.set_service(Service::None);
                 Replica::member(
                     settings::replica(&config),
                     settings::zab(ensemble),
@@ -354,6 +354,9 @@ impl Shared {
             data_log_dir: &self.layout.log_dir,
             data_log_bytes,
             members: None,
+            is_read_only: self
+                .member_figures()
+                .is_some_and(|member| member.is_read_only),
         })
     }
 
@@ -373,6 +376,7 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner);
         Some(MemberFigures {
             role: place.role,
+            is_read_only: place.is_read_only,
             leader: place.leader,
             quorum_size: members.voters().count(),
             learners: LearnerCounts::of(&place.learners, |server| members.is_voter(server)),

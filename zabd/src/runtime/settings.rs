@@ -24,6 +24,9 @@ const INLINE_SEGMENT_BYTES: u64 = 1 << 20;
 /// The smallest segment made ahead.
 const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 
+/// The shortest wait without a leader before read-only clients are served. ZooKeeper: `QuorumPeer.run`.
+const READ_ONLY_AFTER_MS_MIN: i64 = 2000;
+
 /// A fold holds no more than this many changed nodes, whatever `snapCount` says: they stand in memory at once.
 const FOLD_BACKLOG_MAX: usize = 50_000;
 const FOLD_LOGGED_BYTES: u64 = 48 << 20;
@@ -64,6 +67,8 @@ pub(super) fn replica(config: &Config) -> ReplicaParams {
         enforce_quota: config.tree.enforce_quota,
         reconfig_enabled: config.reconfig_enabled,
         local_sessions: local_sessions(config),
+        read_only_after_ms: (config.ensemble.is_some() && config.read_only_mode_enabled)
+            .then(|| READ_ONLY_AFTER_MS_MIN.max(config.sessions.tick_ms.into())),
         container_check_interval_ms: config.containers.check_interval_ms.into(),
         container_per_minute_max: config.containers.max_per_minute.into(),
         container_never_used_max_ms: config

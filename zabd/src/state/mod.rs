@@ -94,8 +94,8 @@ pub struct State {
     watches: WatchTable,
     // The newest transaction that is wholly applied.
     last_zxid: Zxid,
-    // Whether clients may read; of this server alone.
-    is_serving: bool,
+    // What clients may do; of this server alone.
+    service: Service,
     digests: VecDeque<(Zxid, u64)>,
 }
 
@@ -120,7 +120,7 @@ impl State {
             sessions,
             session_changes: BTreeMap::new(),
             last_zxid,
-            is_serving: true,
+            service: Service::Full,
             digests: VecDeque::new(),
         }
     }
@@ -195,15 +195,21 @@ impl State {
         self.last_zxid
     }
 
-    /// Whether clients may read. A member of an ensemble lets them only while all that is applied is committed.
+    /// What clients may do.
     #[must_use]
-    pub const fn is_serving(&self) -> bool {
-        self.is_serving
+    pub const fn service(&self) -> Service {
+        self.service
     }
 
-    /// Lets clients read, or not.
-    pub const fn set_serving(&mut self, is_serving: bool) {
-        self.is_serving = is_serving;
+    /// Whether all that is applied is committed, so that clients may read and write and folds begin.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.service == Service::Full
+    }
+
+    /// Lets clients do so much from now on.
+    pub const fn set_service(&mut self, service: Service) {
+        self.service = service;
     }
 
     /// What the state was built with.
@@ -298,6 +304,17 @@ impl State {
     pub fn fold_slice(&mut self, most: usize) -> FoldSlice {
         self.tree.fold_slice(most)
     }
+}
+
+/// What clients may do with a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Nothing.
+    None,
+    /// Read. What is applied may never be committed.
+    ReadOnly,
+    /// Everything: all that is applied is committed.
+    Full,
 }
 
 /// Figures of a state.

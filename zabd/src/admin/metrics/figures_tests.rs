@@ -211,6 +211,7 @@ fn members_show_what_apaches_show() {
         ctx.member = Arc::new(move || {
             Some(MemberFigures {
                 role,
+                is_read_only: false,
                 leader: None,
                 quorum_size: 3,
                 learners: LearnerCounts {

@@ -115,10 +115,9 @@ pub(super) const SESSIONS: &[Key] = &[
         Kind::Flag(super::FlagRule::ExactlyTrue),
         "false",
     )
-    .alone("without a quorum nobody is served by this version, though `isro` is allowed")
     .doc(
-        "allows `isro`; between servers also reads without a quorum. A standalone server always \
-         has one",
+        "allows `isro`; in an ensemble, a server that has been without a quorum for a tick, or two seconds if that is \
+         more, serves clients that ask for no more than reading. A standalone server always has a quorum",
     ),
 ];
 

@@ -7,6 +7,7 @@ use jute_codec::SessionId;
 use jute_codec::proto::{CreateFlags, MultiOp, MultiOps, Request};
 
 use super::{Owner, SessionTracker};
+use crate::replica::effect::Effect;
 use crate::replica::params::{LocalSessions, ReplicaParams};
 use crate::state::conn::{ConnId, WriteBody};
 
@@ -110,6 +111,14 @@ impl Locals {
             self.sessions.forget(*session);
         }
         due
+    }
+
+    /// Ends the sessions whose time has come, and says so: no transaction follows.
+    pub(in crate::replica) fn expire_into(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
+        for (session, conn) in self.expire(now_ms) {
+            effects.push(Effect::Expired { session });
+            effects.extend(conn.map(|conn| Effect::CloseConn { conn }));
+        }
     }
 
     /// Whether a request needs a session that all servers know, and what becomes of its own.

@@ -617,6 +617,13 @@ impl Zab {
         self.core.may_lack
     }
 
+    /// Whether the state is as of the end of the log and stays so, and lacks nothing that was acknowledged: while this
+    /// server looks for a leader. What it holds may never be committed.
+    #[must_use]
+    pub const fn is_waiting_whole(&self) -> bool {
+        matches!(self.state, State::Electing) && !self.core.may_lack
+    }
+
     /// Whether clients may be served.
     #[must_use]
     pub fn is_established(&self) -> bool {
