@@ -69,14 +69,16 @@ func main() {
 	sort.Strings(keys)
 	code := 0
 	for _, key := range keys {
-		result, info := porcupine.CheckOperationsVerbose(register(), entries(histories[key]), *timeout)
+		entries, told := entries(histories[key])
+		model := register(told)
+		result, info := porcupine.CheckOperationsVerbose(model, entries, *timeout)
 		switch result {
 		case porcupine.Ok:
 			continue
 		case porcupine.Illegal:
 			fmt.Printf("%s is not linearizable\n", key)
 			if code != 1 && *picture != "" {
-				if err := porcupine.VisualizePath(register(), info, *picture); err != nil {
+				if err := porcupine.VisualizePath(model, info, *picture); err != nil {
 					fmt.Printf("%s: %v\n", *picture, err)
 				}
 			}
@@ -132,9 +134,10 @@ func (op *operation) check() error {
 }
 
 // entries are the operations of a register as the checker takes them, without what cannot matter: the
-// search for an order takes longer with every write that may happen at any time.
-func entries(operations []operation) []porcupine.Operation {
-	// Who first read a value; values are written once. Which versions anyone was told of.
+// search for an order takes longer with every write that may happen at any time. With them come the
+// versions that anyone was told of.
+func entries(operations []operation) ([]porcupine.Operation, map[int32]bool) {
+	// Who first read a value; values are written once.
 	seen, told := map[string]operation{}, map[int32]bool{0: true}
 	newest := int32(0)
 	for _, op := range operations {
@@ -150,7 +153,14 @@ func entries(operations []operation) []porcupine.Operation {
 			seen[op.Value] = op
 		}
 	}
-	complete := len(told) == int(newest)+1
+	// Whether a write may be that of a version which nobody was told of. If not, it came after all that
+	// anyone was told of, or never.
+	matters := func(op operation) bool {
+		if op.Op == "cas" {
+			return op.If < newest && !told[op.If+1]
+		}
+		return len(told) <= int(newest)
+	}
 	result := []porcupine.Operation{}
 	for _, op := range operations {
 		if op.Outcome == "unknown" {
@@ -158,8 +168,7 @@ func entries(operations []operation) []porcupine.Operation {
 			if read, found := seen[op.Value]; found {
 				// It was done, before that read ended and with that version.
 				op.Outcome, op.Version, op.Return = "done", read.Version, read.Return
-			} else if complete {
-				// Whoever wrote each version is known: this came after all of them, or never.
+			} else if !matters(op) {
 				continue
 			}
 		}
@@ -175,7 +184,7 @@ func entries(operations []operation) []porcupine.Operation {
 			Return:   op.Return,
 		})
 	}
-	return result
+	return result, told
 }
 
 // state is what a register holds. A new one holds "0" with version 0.
@@ -184,12 +193,16 @@ type state struct {
 	value   string
 }
 
-// register says what a znode may answer.
-func register() porcupine.Model {
+// register says what a znode may answer, given the versions that anyone was told of: what a write without
+// an answer made was none of those.
+func register(told map[int32]bool) porcupine.Model {
 	return porcupine.Model{
 		Init: func() interface{} { return state{0, "0"} },
 		Step: func(before, input, _ interface{}) (bool, interface{}) {
-			return step(before.(state), input.(operation))
+			op := input.(operation)
+			fits, after := step(before.(state), op)
+			made := op.Outcome == "unknown" && after != before.(state)
+			return fits && !(made && told[after.version]), after
 		},
 		DescribeOperation: func(input, _ interface{}) string {
 			op := input.(operation)
