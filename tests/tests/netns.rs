@@ -12,7 +12,7 @@
 //! | `ZABD_NETNS_BURSTS=N` | bursts of failures in the scene `chaos`, in place of 2 |
 //! | `ZABD_NETNS_SEED=N` | the order of scenes, and what clients do when, in place of a seed of the clock's |
 //! | `ZABD_NETNS_CLIENTS=kazoo,java` | clients on these libraries, too; `scripts/install-test-deps` installs them |
-//! | `ZABD_NETNS_KEEP=DIR` | keep the histories there |
+//! | `ZABD_NETNS_KEEP=DIR` | keep the histories there, and print what servers said in scenes that took long |
 
 use std::env;
 use std::fs::{self, File};
@@ -44,6 +44,9 @@ const DISK: &str = "size=192m";
 const SILENCE: Duration = Duration::from_millis((SYNC_LIMIT + 2) * TICK_MS);
 /// No outage that a scene makes comes near this.
 const OUTAGE_MAX: Duration = Duration::from_secs(15);
+
+/// Scenes that take longer are looked into by whoever keeps histories.
+const SLOW_NS: i64 = 10_000_000_000;
 
 type Scene = fn(&mut World, &mut Load) -> anyhow::Result<()>;
 
@@ -265,7 +268,11 @@ fn play_scenes(world: &mut World, seed: u64, checker: Option<&Checker>) -> anyho
             .and_then(|()| world.ensemble.wait_until_all_serve())
             .and_then(|()| load.goes_on("after it"))
             .context(name);
-        acts.push((name, from, now_ns()));
+        let to = now_ns();
+        acts.push((name, from, to));
+        if to - from > SLOW_NS && env::var_os("ZABD_NETNS_KEEP").is_some() {
+            say(&format!("{name}\n{}", world.ensemble.last_words()));
+        }
         if outcome.is_ok() {
             load.turn_page(world)?;
         }
