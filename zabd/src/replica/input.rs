@@ -30,6 +30,6 @@ pub enum Input {
     /// The time that [`super::Replica::deadline`] named has come.
     Wakeup,
     /// That time had passed already when what comes next was taken: this server may have stood still while the others went
-    /// on. A leader sees first whether it still is one; what it has not read yet of its followers says nothing of now.
+    /// on. A leader first gives up followers that have been silent; what it has not read yet of them says nothing of now.
     Overdue,
 }

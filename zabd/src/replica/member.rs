@@ -292,6 +292,14 @@ impl Member {
                             .primary
                             .on_connect(&mut turn, around.ids, conn, &request);
                     }
+                    // Nothing is to be said of now, and out of turn nothing can be said: another server will.
+                    Submission::Write(ClientRequest {
+                        body: WriteBody::Request(Request::Sync(_)),
+                        conn,
+                        ..
+                    }) if !self.zab.hears_quorum(around.clock.monotonic_ms) => {
+                        leading.say_behind(Effect::CloseConn { conn }, around.effects);
+                    }
                     Submission::Write(request) => {
                         leading.on_request(&mut turn, request, around.effects);
                     }

@@ -215,7 +215,9 @@ impl Leader {
                     timeout_ms,
                 });
             }
-            (LearnerPacket::Request { op: SYNC, .. }, Stage::Active) => self.on_sync(link, out),
+            (LearnerPacket::Request { op: SYNC, .. }, Stage::Active) => {
+                self.on_sync(now_ms, core, link, out)
+            }
             (
                 LearnerPacket::Request {
                     session,
@@ -638,12 +640,20 @@ impl Leader {
     }
 
     /// A sync is over when everything proposed before it is committed and sent.
-    fn on_sync(&mut self, link: LinkId, out: &mut Vec<ZabEffect>) {
-        if self.outstanding.is_empty() {
+    fn on_sync(&mut self, now_ms: i64, core: &Core, link: LinkId, out: &mut Vec<ZabEffect>) {
+        if !self.outstanding.is_empty() {
+            self.syncs.push_back((self.last_proposed, link));
+        } else if self.hears_quorum(now_ms, core) {
             Self::send(link, LeaderPacket::Sync, out);
         } else {
-            self.syncs.push_back((self.last_proposed, link));
+            self.close(link, out);
         }
+    }
+
+    /// Whether a quorum has been heard of within syncLimit. Else another may lead already: this one stays until the tick is
+    /// over, for servers that come back, but what it has may be old.
+    pub(super) fn hears_quorum(&self, now_ms: i64, core: &Core) -> bool {
+        self.is_quorum(core, |peer| now_ms < peer.deadline_ms)
     }
 
     pub(super) fn wakeup(
@@ -655,14 +665,8 @@ impl Leader {
         if !self.is_established() && now_ms >= self.phase_deadline_ms {
             return Err(Left("no quorum within initLimit"));
         }
-        let silent = self.peers.silent(now_ms);
-        for link in &silent {
-            self.close(*link, out);
-        }
-        // Those who are silent have given this leader up as well, and may have another. Whoever lost its connection may
-        // come back until the tick is over.
-        if !silent.is_empty() && self.is_established() && !self.has_quorum(core) {
-            return Err(Left("a quorum has been silent for syncLimit"));
+        for link in self.peers.silent(now_ms) {
+            self.close(link, out);
         }
         if self.is_used_up() {
             return Err(Left("the epoch has no more zxids; the next one has"));
@@ -680,7 +684,12 @@ impl Leader {
     }
 
     fn has_quorum(&self, core: &Core) -> bool {
-        let followers = self.peers.iter().filter(|(_, peer)| !peer.observer);
+        self.is_quorum(core, |_| true)
+    }
+
+    fn is_quorum(&self, core: &Core, counts: impl Fn(&Peer) -> bool) -> bool {
+        let followers = self.peers.iter();
+        let followers = followers.filter(|(_, peer)| !peer.observer && counts(peer));
         let mut servers: BTreeSet<ServerId> =
             followers.filter_map(|(_, peer)| peer.server).collect();
         servers.insert(core.params.me);

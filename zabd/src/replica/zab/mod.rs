@@ -634,6 +634,15 @@ impl Zab {
         }
     }
 
+    /// Whether what this server has is what the ensemble has: a leader that has heard of a quorum within syncLimit.
+    #[must_use]
+    pub fn hears_quorum(&self, now_ms: i64) -> bool {
+        match &self.state {
+            State::Leading(leader) => leader.hears_quorum(now_ms, &self.core),
+            _ => false,
+        }
+    }
+
     /// Where requests go: the connection to a leader, of a learner that serves clients.
     #[must_use]
     pub fn serving_link(&self) -> Option<LinkId> {
