@@ -12,7 +12,7 @@ use crate::net::client::{Connections, ListenerInfo};
 use crate::net::clock::MonotonicClock;
 use crate::net::stats::{ServerStats, Sizes};
 use crate::replica::zab::Role;
-use crate::state::{Service, State};
+use crate::state::State;
 use crate::storage::log_thread::FsyncStats;
 
 /// Sessions by the monotonic millisecond at which they expire, soonest first.
@@ -72,7 +72,7 @@ impl AdminContext {
         // The role says so sooner than the state does.
         let is_looking = (self.member)()
             .is_some_and(|member| member.role == Role::Looking && !member.is_read_only);
-        !is_looking && self.look(|state| state.service() != Service::None)
+        !is_looking && self.look(State::is_serving)
     }
 
     /// Whether only those who read are served.

@@ -201,6 +201,7 @@ fn words_of_member(role: Role, is_read_only: bool) -> FourLetterWords {
                 synced_followers: 2,
                 ..LearnerCounts::default()
             },
+            pending_syncs: 0,
             leading_since_ms: -1,
         })
     });

@@ -16,6 +16,8 @@ pub struct MemberFigures {
     pub quorum_size: usize,
     /// Of a leader; others have none of this.
     pub learners: LearnerCounts,
+    /// Of a leader: syncs of learners that wait.
+    pub pending_syncs: usize,
     /// Since when this server has led a quorum, in monotonic milliseconds; -1 unless it does.
     pub leading_since_ms: i64,
 }

@@ -169,7 +169,6 @@ fn everything_wrong_with_a_member_is_reported_at_once() {
          DIR/myid:1: error: myid: 7 is none of the servers 1, 2, 3\n\
          DIR/zoo.cfg:4: error: initLimit: 0 was given, where a whole number, 1 or more is allowed\n\
          DIR/zoo.cfg:5: error: syncLimit: -5 was given, where a whole number, 1 or more is allowed\n\
-         DIR/zoo.cfg:6: warning: leader.maxConcurrentSnapSyncs: has no effect in an ensemble: snapshots that are sent at a time are not limited\n\
          DIR/zoo.cfg:6: error: leader.maxConcurrentSnapSyncs: 0 was given, where a whole number, 1 or more is allowed\n\
          DIR/zoo.cfg:7: error: cnxTimeout: is negative, where 0 or more is allowed\n\
          DIR/zoo.cfg:8: error: clientPortAddress: \"a b\" has no address\n"

@@ -74,6 +74,8 @@ pub enum Effect {
     },
     /// Clients may be served, and folds go on. Of a server that stands alone this goes without saying.
     Serve,
+    /// Folds go on, and other servers serve clients: of a leader that takes none. Then as after [`Effect::Serve`].
+    ServeNobody,
     /// Clients may read, and no more: what is applied may never be committed, and must not reach a snapshot on disk.
     ServeReadOnly,
     /// Close all connections of clients and take no more; no folds until [`Effect::Serve`].

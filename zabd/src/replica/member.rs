@@ -357,7 +357,13 @@ impl Member {
                 next_hearing_ms: around.clock.monotonic_ms + hearing_ms(around.params),
             }
         };
-        around.effects.push(Effect::Serve);
+        let serves = self.zab.role() != Role::Leading || around.params.leader_serves;
+        let effect = if serves {
+            Effect::Serve
+        } else {
+            Effect::ServeNobody
+        };
+        around.effects.push(effect);
         self.said.extend(kept);
         self.carry_out(around);
     }

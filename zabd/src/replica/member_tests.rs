@@ -38,6 +38,8 @@ struct Server {
     serves: bool,
     /// Whether it serves those who only read.
     shows: bool,
+    /// Whether it leads, and serves nobody itself.
+    only_leads: bool,
 }
 
 /// Both ends of a connection: server and its number for it.
@@ -64,6 +66,8 @@ struct World {
     /// Of servers that are started from now on.
     local_sessions: LocalSessions,
     read_only_after_ms: Option<i64>,
+    /// Leaders take no clients.
+    leaders_only_lead: bool,
     /// Servers that sent their clients away, in order.
     sent_away: Vec<ServerId>,
     /// What stopped servers had on disk, for tests that start them again.
@@ -111,6 +115,7 @@ impl World {
             session_timeout_min_ms: 2000,
             local_sessions: self.local_sessions,
             read_only_after_ms: self.read_only_after_ms,
+            leader_serves: !self.leaders_only_lead,
             ..ReplicaParams::default()
         };
         let usual = ZabParams::new(id);
@@ -145,6 +150,7 @@ impl World {
             listens: false,
             serves: false,
             shows: false,
+            only_leads: false,
         };
         self.servers.insert(id, server);
         self.carry_out(id, effects);
@@ -278,9 +284,11 @@ impl World {
                 }
                 Effect::Serve => server.serves = true,
                 Effect::ServeReadOnly => server.shows = true,
+                Effect::ServeNobody => server.only_leads = true,
                 Effect::StopServing => {
                     server.serves = false;
                     server.shows = false;
+                    server.only_leads = false;
                     self.sent_away.push(id);
                 }
                 Effect::Peer(effect) => self.peer(id, effect),
@@ -742,6 +750,39 @@ fn an_epoch_without_zxids_makes_way_for_the_next() {
         .flat_map(|server| &server.log)
         .map(|(zxid, _)| zxid.counter());
     assert_eq!(counters.max(), Some(20));
+}
+
+#[test]
+fn a_leader_that_takes_no_clients_leads_those_of_others() {
+    let mut world = three_in(World {
+        leaders_only_lead: true,
+        ..World::default()
+    });
+    let leads = |world: &World| {
+        let leaders = world.servers.iter().filter(|(_, server)| server.only_leads);
+        leaders.map(|(id, _)| id.0).collect::<Vec<_>>()
+    };
+    let leader = leads(&world)[0];
+    assert_eq!(leads(&world), [leader]);
+    assert!(!world.servers[&ServerId(leader)].serves);
+    let follower = if leader == 1 { 2 } else { 1 };
+    let (conn, session) = world.new_session(follower);
+    world.ask(
+        follower,
+        conn,
+        session,
+        1,
+        create("/kept", CreateFlags::Ephemeral),
+    );
+    assert_eq!(
+        world.last_heard(conn),
+        Some(&Heard::Reply { xid: 1, err: DONE })
+    );
+    world.assert_in_step();
+    world.stop(leader);
+    world.run(5000);
+    assert_eq!(leads(&world).len(), 1);
+    assert!(world.sent_away.iter().any(|server| server.0 != leader));
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub struct ReplicaParams {
     pub reconfig_enabled: bool,
     /// Whether sessions begin local.
     pub local_sessions: LocalSessions,
+    /// Whether this server takes clients while it leads. ZooKeeper: `leaderServes`.
+    pub leader_serves: bool,
     /// How long a member of an ensemble looks for a leader before it serves read-only clients, in milliseconds; `None`
     /// never does. ZooKeeper: `readonlymode.enabled`.
     pub read_only_after_ms: Option<i64>,
@@ -62,6 +64,7 @@ impl Default for ReplicaParams {
             enforce_quota: false,
             reconfig_enabled: false,
             local_sessions: LocalSessions::Off,
+            leader_serves: true,
             read_only_after_ms: None,
             container_check_interval_ms: 60_000,
             container_per_minute_max: 10_000,

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
 use super::mailbox::{Mailbox, Taken};
+use super::milestones::Milestones;
 use super::peers::Peers;
 use crate::admin::SessionDeadlines;
 use crate::net::client::Connections;
@@ -68,6 +69,8 @@ pub(super) struct Place {
     pub(super) leader: Option<ServerId>,
     /// Of a leader: who, whether an observer, whether it serves clients.
     pub(super) learners: Vec<(ServerId, bool, bool)>,
+    /// Of a leader: syncs of learners that wait.
+    pub(super) pending_syncs: usize,
     /// Since when it has led a quorum, in monotonic milliseconds; -1 unless it does.
     pub(super) leading_since_ms: i64,
 }
@@ -79,6 +82,7 @@ impl Default for Place {
             is_read_only: false,
             leader: None,
             learners: Vec::new(),
+            pending_syncs: 0,
             leading_since_ms: -1,
         }
     }
@@ -139,6 +143,8 @@ pub(super) struct Driver {
     pub(super) quota_silence_until_ms: i64,
     /// When to say that this server waits for the others to make its copy whole, in monotonic milliseconds.
     pub(super) waiting_said_ms: i64,
+    /// How elections and synchronisations go.
+    pub(super) milestones: Milestones,
     /// Called after each batch.
     pub(super) after_batch: Box<dyn FnMut(BatchReport) + Send>,
 }
@@ -223,6 +229,7 @@ impl Driver {
     fn carry_out(&mut self, effects: &mut Vec<Effect>, steps: &mut VecDeque<Step>) -> u64 {
         let mut records = Records::default();
         let mut bytes = 0;
+        let now_ms = self.clock.monotonic().now_ms();
         for effect in effects.drain(..) {
             match effect {
                 Effect::Write {
@@ -231,6 +238,7 @@ impl Driver {
                     payload,
                 } => {
                     bytes += payload.len() as u64;
+                    self.milestones.on_logged();
                     if self
                         .replica
                         .zab()
@@ -251,7 +259,10 @@ impl Driver {
                     };
                     self.submit(write, self.epochs.write(epochs));
                 }
-                Effect::Commit(committed) => steps.push_back(Step::Commit(committed)),
+                Effect::Commit(committed) => {
+                    self.milestones.on_committed();
+                    steps.push_back(Step::Commit(committed));
+                }
                 Effect::Connected { conn, response } => {
                     steps.push_back(Step::Connected(conn, response))
                 }
@@ -273,6 +284,7 @@ impl Driver {
                     if let Some(peers) = &self.peers {
                         peers.history_is_whole();
                     }
+                    self.milestones.on_serve(now_ms);
                     steps.push_back(Step::Serve(Service::Full));
                 }
                 Effect::ServeReadOnly => {
@@ -281,12 +293,28 @@ impl Driver {
                     );
                     steps.push_back(Step::Serve(Service::ReadOnly));
                 }
-                Effect::StopServing => steps.push_back(Step::Serve(Service::None)),
+                Effect::ServeNobody => {
+                    if let Some(peers) = &self.peers {
+                        peers.history_is_whole();
+                    }
+                    self.milestones.on_serve(now_ms);
+                    steps.push_back(Step::Serve(Service::Others));
+                }
+                Effect::StopServing => {
+                    self.milestones.on_stop_serving(now_ms);
+                    steps.push_back(Step::Serve(Service::None));
+                }
                 Effect::Peer(
                     effect @ (ZabEffect::Truncate { .. } | ZabEffect::ReceiveSnapshot { .. }),
                 ) => steps.push_back(Step::ReplaceState(effect)),
-                Effect::Peer(effect) => self.tell_peers(effect),
+                Effect::Peer(effect) => {
+                    self.milestones.on_peer_effect(now_ms, &effect);
+                    self.tell_peers(effect);
+                }
             }
+        }
+        if self.peers.is_some() {
+            self.milestones.count();
         }
         self.append(&mut records);
         bytes
@@ -362,7 +390,7 @@ impl Driver {
                     }
                     Step::Serve(service) => {
                         state.set_service(service);
-                        if service == Service::None {
+                        if matches!(service, Service::None | Service::Others) {
                             self.connections.close_all();
                         }
                     }
@@ -442,6 +470,7 @@ impl Driver {
             is_read_only: self.replica.is_read_only(),
             leader: zab.leader(),
             learners: zab.learners(),
+            pending_syncs: zab.pending_syncs(),
             leading_since_ms: since_ms,
         };
     }

@@ -163,7 +163,7 @@ impl<S: SnapshotStore> Folder<S> {
         let begun = Instant::now();
         let folded = self.folded;
         let start = self.change(|state| {
-            (state.is_serving() && state.last_zxid() > folded).then(|| state.begin_fold())
+            (state.is_committed() && state.last_zxid() > folded).then(|| state.begin_fold())
         });
         let Some(start) = start else {
             return;

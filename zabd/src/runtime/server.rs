@@ -17,6 +17,7 @@ use super::driver::{Driver, DriverFigures, WAITING_SILENCE_MS};
 use super::folder::{FoldFigures, FoldSignal, Folder};
 use super::history::History;
 use super::mailbox::Mailbox;
+use super::milestones::Milestones;
 use super::peers::{Peers, PeersError};
 use super::recover::{
     RecoverError, Recovery, begin_or_repair, end_for_repair, is_snapshot_damaged, others_suffice,
@@ -217,6 +218,10 @@ impl Server {
         };
         let after_batch = Arc::clone(&fold_signal);
         let log_figures = log_handle.figures();
+        // Before anything is counted.
+        drop(Metrics::of_process());
+        let is_member = shared.config.ensemble.is_some();
+        let milestones = Milestones::new(clock.monotonic().now_ms(), is_member);
         let driver = Driver {
             replica,
             state: Arc::clone(&shared.state),
@@ -229,6 +234,7 @@ impl Server {
             figures: Arc::clone(&shared.driver),
             quota_silence_until_ms: 0,
             waiting_said_ms: WAITING_SILENCE_MS,
+            milestones,
             after_batch: Box::new(move |report| after_batch.after_batch(report)),
         };
         let driver = spawn("zabd-driver", move || driver.run(effects))?;
@@ -380,6 +386,7 @@ impl Shared {
             leader: place.leader,
             quorum_size: members.voters().count(),
             learners: LearnerCounts::of(&place.learners, |server| members.is_voter(server)),
+            pending_syncs: place.pending_syncs,
             leading_since_ms: place.leading_since_ms,
         })
     }

@@ -67,6 +67,8 @@ pub(super) fn replica(config: &Config) -> ReplicaParams {
         enforce_quota: config.tree.enforce_quota,
         reconfig_enabled: config.reconfig_enabled,
         local_sessions: local_sessions(config),
+        leader_serves: (config.ensemble.as_ref())
+            .is_none_or(|ensemble| ensemble.leader.serves_clients),
         read_only_after_ms: (config.ensemble.is_some() && config.read_only_mode_enabled)
             .then(|| READ_ONLY_AFTER_MS_MIN.max(config.sessions.tick_ms.into())),
         container_check_interval_ms: config.containers.check_interval_ms.into(),
@@ -98,6 +100,8 @@ pub(super) fn zab(ensemble: &EnsembleConfig) -> ZabParams {
         sync_limit: ensemble.sync_limit.into(),
         recent_max: ensemble.leader.commit_log_count as usize,
         force_snapshot_sync: ensemble.leader.force_snapshot_sync,
+        snap_syncs_max: ensemble.leader.snap_syncs_max as usize,
+        diff_syncs_max: ensemble.leader.diff_syncs_max as usize,
         notification_min_ms: ensemble.election.notification_min_ms.into(),
         notification_max_ms: ensemble.election.notification_max_ms.into(),
         ..ZabParams::new(ensemble.me)

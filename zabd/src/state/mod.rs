@@ -201,10 +201,16 @@ impl State {
         self.service
     }
 
-    /// Whether all that is applied is committed, so that clients may read and write and folds begin.
+    /// Whether clients may read.
     #[must_use]
-    pub fn is_serving(&self) -> bool {
-        self.service == Service::Full
+    pub const fn is_serving(&self) -> bool {
+        matches!(self.service, Service::ReadOnly | Service::Full)
+    }
+
+    /// Whether all that is applied is committed, so that folds may begin.
+    #[must_use]
+    pub const fn is_committed(&self) -> bool {
+        matches!(self.service, Service::Others | Service::Full)
     }
 
     /// Lets clients do so much from now on.
@@ -311,6 +317,8 @@ impl State {
 pub enum Service {
     /// Nothing.
     None,
+    /// Nothing, though all that is applied is committed: other servers serve clients.
+    Others,
     /// Read. What is applied may never be committed.
     ReadOnly,
     /// Everything: all that is applied is committed.

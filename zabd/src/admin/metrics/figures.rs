@@ -131,8 +131,7 @@ impl AdminContext {
                 ("learners", Value::size(learners.all)),
                 ("max_proposal_size", Value::Whole(sizes.max())),
                 ("min_proposal_size", Value::Whole(sizes.min())),
-                // Syncs wait for a commit, a round trip at the most; they are not counted.
-                ("pending_syncs", Value::Whole(0)),
+                ("pending_syncs", Value::size(member.pending_syncs)),
                 ("synced_followers", Value::size(learners.synced_followers)),
                 (
                     "synced_non_voting_followers",

@@ -220,6 +220,7 @@ fn members_show_what_apaches_show() {
                     synced_non_voting_followers: 0,
                     synced_observers: 1,
                 },
+                pending_syncs: 0,
                 leading_since_ms: -1,
             })
         });

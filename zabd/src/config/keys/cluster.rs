@@ -89,26 +89,26 @@ pub(super) const CLUSTER: &[Key] = &[
     .unit("ms")
     .doc("how long a probe may take"),
     prefixed("leaderServes", Kind::Flag(FlagRule::UnlessNo), "yes")
-        .ensemble_later("a leader serves clients in this version whatever it says")
+        .ensemble()
         .doc("exactly `no`: a leader takes no clients"),
     prefixed(
         "leader.maxConcurrentSnapSyncs",
         lenient(INT_MIN, INT_MAX),
         "10",
     )
-    .ensemble_later("snapshots that are sent at a time are not limited")
+    .ensemble()
     .aliases(&["maxConcurrentSnapSyncs"])
     .unit("learners")
-    .doc("learners sent a snapshot at a time"),
+    .doc("learners sent a snapshot at a time; only observers have to come again"),
     prefixed(
         "leader.maxConcurrentDiffSyncs",
         lenient(INT_MIN, INT_MAX),
         "100",
     )
-    .ensemble_later("learners that are brought up to date at a time are not limited")
+    .ensemble()
     .aliases(&["maxConcurrentDiffSyncs"])
     .unit("learners")
-    .doc("learners sent transactions at a time"),
+    .doc("learners sent transactions at a time; only observers have to come again"),
     prefixed(
         "leader.maxTimeToWaitForEpoch",
         lenient(INT_MIN, INT_MAX),

@@ -126,6 +126,10 @@ impl Leader {
         self.outstanding.len()
     }
 
+    pub(super) fn pending_syncs(&self) -> usize {
+        self.syncs.len()
+    }
+
     /// Servers in step, observers included, for operators.
     pub(super) fn learners(&self) -> impl Iterator<Item = (ServerId, bool, bool)> {
         self.peers.iter().filter_map(|(_, peer)| {
@@ -424,6 +428,13 @@ impl Leader {
     /// Sends what the plan says, then everything newer that memory has, then what is proposed; from here on the learner
     /// gets everything.
     fn carry_out(&mut self, core: &Core, link: LinkId, plan: SyncPlan, out: &mut Vec<ZabEffect>) {
+        let by_snapshot = matches!(plan, SyncPlan::Snap);
+        if !matches!(plan, SyncPlan::AskLog)
+            && !self.peers.may_begin(link, by_snapshot, &core.params)
+        {
+            // It comes again. A quorum never waits for observers.
+            return self.close(link, out);
+        }
         let Some(peer) = self.peers.get_mut(link) else {
             return;
         };
@@ -471,6 +482,7 @@ impl Leader {
             }
         }
         peer.stage = Stage::Synchronising;
+        peer.by_snapshot = by_snapshot;
         let packet = LeaderPacket::NewLeader {
             epoch: Zxid(core.epochs.accepted << 32),
             members: Some(core.configs.proposed.text().as_bytes_shared().clone()),

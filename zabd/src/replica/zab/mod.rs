@@ -329,6 +329,11 @@ pub struct ZabParams {
     pub held_bytes_max: usize,
     /// Learners always get a snapshot. ZooKeeper: `zookeeper.forceSnapshotSync`.
     pub force_snapshot_sync: bool,
+    /// How many learners may be on their way to a snapshot when an observer comes for one.
+    /// ZooKeeper: `zookeeper.leader.maxConcurrentSnapSyncs`.
+    pub snap_syncs_max: usize,
+    /// The same for transactions. ZooKeeper: `zookeeper.leader.maxConcurrentDiffSyncs`.
+    pub diff_syncs_max: usize,
     /// How long a candidate listens for a better vote, in milliseconds.
     pub finalize_wait_ms: i64,
     /// The shortest wait before votes are sent again, in milliseconds.
@@ -356,6 +361,8 @@ impl ZabParams {
             recent_bytes_max: 32 << 20,
             held_bytes_max: 64 << 20,
             force_snapshot_sync: false,
+            snap_syncs_max: 10,
+            diff_syncs_max: 100,
             finalize_wait_ms: 200,
             notification_min_ms: 200,
             notification_max_ms: 60_000,
@@ -677,6 +684,15 @@ impl Zab {
     #[must_use]
     pub fn last_applied(&self) -> Zxid {
         self.core.history.known()
+    }
+
+    /// Syncs of a leader's learners that wait for a commit.
+    #[must_use]
+    pub fn pending_syncs(&self) -> usize {
+        match &self.state {
+            State::Leading(leader) => leader.pending_syncs(),
+            _ => 0,
+        }
     }
 
     /// Proposals of a leader that are not committed.

@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::ConnId;
 use super::read::Reader;
 use super::request::{self, AuthOutcome, Authenticator, ClientRequest, Parsed, WriteBody};
-use crate::state::{Service, State};
+use crate::state::State;
 
 /// How many requests an empty queue keeps room for.
 const QUEUE_KEPT: usize = 32;
@@ -389,7 +389,7 @@ impl ClientConn {
         out: &mut Vec<u8>,
         submissions: &mut Vec<Submission>,
     ) -> Advance {
-        if state.service() == Service::None {
+        if !state.is_serving() {
             return Advance::Close(CloseReason::NotServing);
         }
         if self.ids_changed {

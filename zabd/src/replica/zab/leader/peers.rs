@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jute_codec::Zxid;
 
 use crate::replica::ensemble::ServerId;
-use crate::replica::zab::LinkId;
+use crate::replica::zab::{LinkId, ZabParams};
 
 /// How far the dialogue has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +35,8 @@ pub(super) struct Peer {
     pub(super) server: Option<ServerId>,
     pub(super) observer: bool,
     pub(super) accepted_epoch: i64,
+    /// Whether a snapshot is what it is brought up to date by.
+    pub(super) by_snapshot: bool,
     /// The newest transaction in its log when it came.
     pub(super) zxid: Zxid,
     /// The newest proposal that it has acknowledged.
@@ -50,12 +52,29 @@ pub(super) struct Peer {
 pub(super) struct Peers(BTreeMap<LinkId, Peer>);
 
 impl Peers {
+    /// Whether a learner may be brought up to date now: an observer may have to come again when others are.
+    ///
+    /// ZooKeeper: `LearnerSyncThrottler.beginSync`.
+    pub(super) fn may_begin(&self, link: LinkId, by_snapshot: bool, params: &ZabParams) -> bool {
+        let most = if by_snapshot {
+            params.snap_syncs_max
+        } else {
+            params.diff_syncs_max
+        };
+        let under_way = self
+            .0
+            .values()
+            .filter(|peer| peer.stage == Stage::Synchronising && peer.by_snapshot == by_snapshot);
+        !self.0.get(&link).is_some_and(|peer| peer.observer) || under_way.count() < most
+    }
+
     pub(super) fn add(&mut self, link: LinkId, deadline_ms: i64) {
         let peer = Peer {
             stage: Stage::Unknown,
             server: None,
             observer: false,
             accepted_epoch: 0,
+            by_snapshot: false,
             zxid: Zxid::ZERO,
             acked: Zxid::ZERO,
             waiting: None,
@@ -116,5 +135,43 @@ impl Peers {
             .filter(|(_, peer)| now_ms >= peer.deadline_ms)
             .map(|(link, _)| link)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn observers_come_again_when_others_are_brought_up_to_date() {
+        let params = ZabParams {
+            snap_syncs_max: 1,
+            diff_syncs_max: 2,
+            ..ZabParams::new(ServerId(1))
+        };
+        let mut peers = Peers::default();
+        let [voter, observer] = [LinkId(1), LinkId(2)];
+        for link in 1..=4 {
+            peers.add(LinkId(link), 0);
+        }
+        peers.get_mut(observer).unwrap().observer = true;
+        let may = |peers: &Peers| {
+            [voter, observer]
+                .map(|link| [true, false].map(|snap| peers.may_begin(link, snap, &params)))
+        };
+        assert_eq!(may(&peers), [[true; 2]; 2]);
+        // One gets transactions,
+        peers.get_mut(LinkId(3)).unwrap().stage = Stage::Synchronising;
+        assert_eq!(may(&peers), [[true; 2]; 2]);
+        // another a snapshot,
+        let other = peers.get_mut(LinkId(4)).unwrap();
+        other.stage = Stage::Synchronising;
+        other.by_snapshot = true;
+        assert_eq!(may(&peers), [[true; 2], [false, true]]);
+        // or transactions, too.
+        peers.get_mut(LinkId(4)).unwrap().by_snapshot = false;
+        assert_eq!(may(&peers), [[true; 2], [true, false]]);
+        peers.get_mut(LinkId(4)).unwrap().stage = Stage::Synced;
+        assert_eq!(may(&peers), [[true; 2]; 2]);
     }
 }
