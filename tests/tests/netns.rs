@@ -137,9 +137,11 @@ impl Drop for World {
     }
 }
 
-/// Log files that are small and not allocated ahead: a full disk is felt at once.
+/// Log files that are small and not allocated ahead: a full disk is felt at once. A leader that hears nobody may be elected
+/// again, for what it said before is heard; followers do not try for long to connect to it.
 fn setup() -> Setup {
     Setup::default()
+        .key("connectToLearnerMasterLimit", "2")
         .key("preAllocSize", "16")
         .key("txnLogSizeLimitInKb", "512")
 }
