@@ -333,6 +333,7 @@ fn describe(effect: &ZabEffect) -> Option<String> {
         ZabEffect::Commit { zxid, .. } => format!("commit {}", at(*zxid)),
         ZabEffect::Replay { zxid, .. } => format!("replay {}", at(*zxid)),
         ZabEffect::Truncate { zxid } => format!("truncate {}", at(*zxid)),
+        ZabEffect::Check => "check".to_owned(),
         ZabEffect::ReceiveSnapshot { zxid, .. } => format!("receive snapshot {}", at(*zxid)),
         ZabEffect::ToLearner { link, packet } => format!("link {}: {}", link.0, of_leader(packet)),
         ZabEffect::ToLeader { packet, .. } => format!("leader: {}", of_learner(packet)),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jute_codec::proto::{ConnectResponse, ReplyHeader};
 use jute_codec::{Jute as _, Text, Zxid};
 use metrics::counter;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::clock::SystemClock;
 use super::mailbox::{Mailbox, Taken};
@@ -23,9 +23,9 @@ use crate::replica::effect::{Answer, Effect, WriteSeq};
 use crate::replica::ensemble::ServerId;
 use crate::replica::input::Input;
 use crate::replica::session::SessionTracker;
-use crate::replica::zab::{Role, Zab, ZabEffect};
+use crate::replica::zab::{Role, Zab, ZabEffect, ZabInput};
 use crate::state::conn::ConnId;
-use crate::state::{Committed, Outputs, Service, State};
+use crate::state::{Committed, DigestMismatch, Outputs, Service, State};
 use crate::storage::epochs::{EpochFile, Epochs};
 use crate::storage::log_thread::{self, DurableWrite, LogHandle};
 
@@ -34,6 +34,13 @@ const APPLY_AT_ONCE: usize = 128;
 
 /// How long a server whose copy is not whole waits before it says so, and says it again.
 pub(super) const WAITING_SILENCE_MS: i64 = 30_000;
+
+const WAITS_FOR_A_COPY: &str = "this server's copy of the data is not whole: it waits for a leader whom others elect, and \
+    does not vote. If they cannot, too few of them are up or have whole copies: start those that are down. Nothing that \
+    was set aside is lost; docs/repair.md says how to put a copy back";
+
+const WAITS_FOR_A_MAJORITY: &str = "had another tree than this server after the same transactions, and there are too few \
+    servers to settle which is right: start those that are down; docs/repair.md says what to do if there are none";
 
 /// The longest sleep; deadlines beyond it are looked at again.
 const PATIENCE_MAX: Duration = Duration::from_secs(10);
@@ -141,6 +148,8 @@ pub(super) struct Driver {
     pub(super) figures: Arc<DriverFigures>,
     /// Until then nothing is said of quotas, in monotonic milliseconds.
     pub(super) quota_silence_until_ms: i64,
+    /// The first transaction after which the tree was another than the leader's, until the state is made anew.
+    pub(super) diverged: Option<DigestMismatch>,
     /// When to say that this server waits for the others to make its copy whole, in monotonic milliseconds.
     pub(super) waiting_said_ms: i64,
     /// How elections and synchronisations go.
@@ -305,7 +314,9 @@ impl Driver {
                     steps.push_back(Step::Serve(Service::None));
                 }
                 Effect::Peer(
-                    effect @ (ZabEffect::Truncate { .. } | ZabEffect::ReceiveSnapshot { .. }),
+                    effect @ (ZabEffect::Truncate { .. }
+                    | ZabEffect::Check
+                    | ZabEffect::ReceiveSnapshot { .. }),
                 ) => steps.push_back(Step::ReplaceState(effect)),
                 Effect::Peer(effect) => {
                     self.milestones.on_peer_effect(now_ms, &effect);
@@ -358,8 +369,9 @@ impl Driver {
     /// the lock is released (`EventBeforeReveal`). What the next fold would hold, if anything was applied.
     fn apply(&mut self, steps: &mut VecDeque<Step>, outputs: &mut Outputs) -> Option<usize> {
         let mut backlog = None;
+        let shared = Arc::clone(&self.state);
         while !steps.is_empty() {
-            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut state = shared.write().unwrap_or_else(PoisonError::into_inner);
             let mut commits = 0;
             let mut replace = None;
             while commits < APPLY_AT_ONCE as u64
@@ -368,11 +380,13 @@ impl Driver {
                 match step {
                     Step::Commit(committed) => {
                         commits += 1;
-                        if let Err(mismatch) = state.apply(&committed, outputs) {
-                            self.figures
-                                .digest_mismatches
-                                .fetch_add(1, Ordering::Relaxed);
-                            error!(%mismatch, "the tree is not what was predicted; please report this");
+                        if let Err(mismatch) = state.apply(&committed, outputs)
+                            && self.on_mismatch(mismatch)
+                        {
+                            // Nobody reads what may be wrong, and no fold puts it on disk.
+                            state.set_service(Service::None);
+                            outputs.clear();
+                            self.connections.close_all();
                         }
                     }
                     Step::Connected(conn, response) => outputs.connected(conn, &response),
@@ -389,6 +403,11 @@ impl Driver {
                         answer.tell(conn, xid, state.last_zxid(), outputs);
                     }
                     Step::Serve(service) => {
+                        let service = if self.diverged.is_none() {
+                            service
+                        } else {
+                            Service::None
+                        };
                         state.set_service(service);
                         if matches!(service, Service::None | Service::Others) {
                             self.connections.close_all();
@@ -407,10 +426,42 @@ impl Driver {
             self.connections.wake();
             self.figures.committed.fetch_add(commits, Ordering::Relaxed);
             if let Some(effect) = replace {
-                self.tell_peers(effect);
+                let mismatch = self.diverged.take();
+                match (&self.peers, effect) {
+                    (Some(peers), ZabEffect::Check) => peers.check(mismatch),
+                    (_, effect) => self.tell_peers(effect),
+                }
             }
         }
         backlog
+    }
+
+    /// Whether this server has to look into it that its tree is another than the leader's.
+    ///
+    /// ZooKeeper: `DataTree.reportDigestMismatch`, which goes on.
+    fn on_mismatch(&mut self, mismatch: DigestMismatch) -> bool {
+        self.figures
+            .digest_mismatches
+            .fetch_add(1, Ordering::Relaxed);
+        let Some(zab) = self.replica.zab() else {
+            error!(%mismatch, "the tree is not what was predicted; please report this");
+            return false;
+        };
+        // What an earlier leader had is not what this one has: if that one was wrong, its transactions tell so for ever.
+        if mismatch.zxid.epoch() != zab.epochs().accepted {
+            debug!(%mismatch, "the leader of an earlier epoch had another tree");
+            return false;
+        }
+        if self.diverged.is_none() {
+            let leader = zab.leader().map(|leader| leader.0);
+            error!(
+                %mismatch, leader,
+                "this server's tree is not the leader's: it serves nobody until it is settled which of them is right"
+            );
+            self.diverged = Some(mismatch);
+            self.mailbox.put([Input::Peer(ZabInput::Diverged)]);
+        }
+        true
     }
 
     fn publish_figures(&mut self) {
@@ -428,24 +479,28 @@ impl Driver {
             .local_sessions
             .store(count(local), Ordering::Relaxed);
         if let Some(zab) = self.replica.zab() {
-            let waits = zab.may_lack() && !zab.is_established();
+            let waits = match (zab.is_established(), zab.doubts()) {
+                (true, _) => None,
+                (false, _) if zab.may_lack() => Some(WAITS_FOR_A_COPY.to_owned()),
+                (false, doubts) => {
+                    doubts.map(|leader| format!("server {leader} {WAITS_FOR_A_MAJORITY}"))
+                }
+            };
             self.publish_place(zab);
-            self.say_that_it_waits(waits);
+            self.say_why_it_waits(waits);
         }
     }
 
-    /// Says now and then why a server does nothing whose copy is not whole.
-    fn say_that_it_waits(&mut self, waits: bool) {
+    /// Says now and then why a server does nothing.
+    fn say_why_it_waits(&mut self, why: Option<String>) {
         let now_ms = self.clock.monotonic().now_ms();
-        if !waits {
-            self.waiting_said_ms = now_ms + WAITING_SILENCE_MS;
-        } else if now_ms >= self.waiting_said_ms {
-            self.waiting_said_ms = now_ms + WAITING_SILENCE_MS;
-            warn!(
-                "this server's copy of the data is not whole: it waits for a leader whom others elect, and does not vote. If \
-                 they cannot, too few of them are up or have whole copies: start those that are down. Nothing that was \
-                 set aside is lost; docs/repair.md says how to put a copy back"
-            );
+        match why {
+            None => self.waiting_said_ms = now_ms + WAITING_SILENCE_MS,
+            Some(why) if now_ms >= self.waiting_said_ms => {
+                self.waiting_said_ms = now_ms + WAITING_SILENCE_MS;
+                warn!("{why}");
+            }
+            Some(_) => {}
         }
     }
 

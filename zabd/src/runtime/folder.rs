@@ -96,6 +96,16 @@ impl<S> FoldSignal<S> {
         }
     }
 
+    /// Bytes logged since the last fold began.
+    pub(super) fn logged_since_fold(&self) -> u64 {
+        self.logged_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Lets a fold begin as soon as nothing else is under way.
+    pub(super) fn fold_soon(&self) {
+        self.wish(|wish| wish.due = true);
+    }
+
     pub(super) fn stop(&self) {
         self.wish(|wish| wish.stopping = true);
     }

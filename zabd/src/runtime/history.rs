@@ -8,12 +8,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jute_codec::Zxid;
 use thiserror::Error;
 use tracing::{error, info, warn};
 
-use super::folder::FoldSignal;
+use super::folder::{FoldFigures, FoldSignal};
 use super::mailbox::Mailbox;
 use super::recover::{end_for_repair, is_log_damaged, is_snapshot_damaged};
 use super::server::{chain, end_process};
@@ -21,7 +23,7 @@ use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
 use crate::image::{ReceiveError, SendError, SnapshotReceiver, SnapshotStream};
 use crate::replica::input::Input;
 use crate::replica::zab::{LinkId, LogPlace, ZabInput};
-use crate::state::{Service, State, StateParams};
+use crate::state::{DigestMismatch, Service, State, StateParams};
 use crate::storage::disk::RealDisk;
 use crate::storage::install::{Incomplete, InstallError, Installation};
 use crate::storage::log_thread::{DurableWrite, LogHandle, SubmitError};
@@ -43,6 +45,8 @@ pub(super) struct History {
     /// How much of the log a learner is sent rather than a snapshot, as a part of the snapshot's size; negative for
     /// never. ZooKeeper: `zookeeper.snapshotSizeFactor`.
     pub(super) log_share: f64,
+    /// As of when the snapshot is.
+    pub(super) folds: Arc<FoldFigures>,
     /// The log before this transaction is damaged, and needed for nothing but to bring learners up to date.
     pub(super) log_begins: AtomicI64,
     /// The others are a quorum without this server, so they can make its copy whole again.
@@ -118,6 +122,67 @@ impl History {
             }
             None
         }));
+    }
+
+    /// Makes the state anew out of what is on disk, after a transaction that the leader came to another tree by, and says
+    /// whether that is the leader's.
+    pub(super) fn check(self: &Arc<Self>, mismatch: Option<DigestMismatch>) {
+        let this = Arc::clone(self);
+        self.folder.job(Box::new(move |store| {
+            let Some(mismatch) = mismatch else {
+                // The state was made anew since.
+                this.tell(ZabInput::Checked { agrees: true });
+                return None;
+            };
+            let agrees = match this.rebuild(store, mismatch) {
+                Ok(digest) => digest == Some(mismatch.expected),
+                Err(problem) => {
+                    error!(problem = %chain(&problem), "this server cannot make its tree anew out of what is on disk");
+                    // If nobody can help, it must not go on with what it has.
+                    this.on_damage();
+                    end_process();
+                }
+            };
+            if agrees {
+                error!(
+                    zxid = %mismatch.zxid,
+                    "what is on disk comes to the leader's tree: this server's memory was wrong, and is made anew. Please \
+                     report this; or the machine's memory is failing"
+                );
+            } else {
+                error!(
+                    zxid = %mismatch.zxid,
+                    "what is on disk does not come to the leader's tree either: if the leader keeps a quorum without this \
+                     server, this one takes over the leader's copy; if not, the others take over another's. Please report this"
+                );
+            }
+            this.tell(ZabInput::Checked { agrees });
+            None
+        }));
+    }
+
+    /// Replaces the state by one made of what is on disk; the digest as of the transaction in question.
+    fn rebuild(
+        &self,
+        store: &RocksStore,
+        mismatch: DigestMismatch,
+    ) -> Result<Option<u64>, RebuildError> {
+        // A transaction may have been applied before it was on disk.
+        self.write(DurableWrite::Append(Vec::new()))?;
+        let sources = Sources {
+            layout: &self.layout,
+            snapshot: store,
+            log: self.index.clone(),
+        };
+        let now = self
+            .state
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .last_zxid();
+        let params = self.state_params.clone();
+        let (rebuilt, digest) = sources.through_and_digest_at(now, mismatch.zxid, params)?;
+        self.replace_state(rebuilt.state);
+        Ok(digest)
     }
 
     fn write(&self, write: DurableWrite) -> Result<(), LogError> {
@@ -216,6 +281,24 @@ impl History {
         })
     }
 
+    /// Brings the snapshot up to date before it is sent, if much of the log would have to be sent behind it; `beat` is
+    /// called meanwhile. Only what is committed goes into it, so there is nothing to wait for while nobody is served.
+    pub(super) fn fold_first(&self, mut beat: impl FnMut()) {
+        let (is_serving, now) = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            (state.is_serving(), state.last_zxid())
+        };
+        if !is_serving || self.folder.logged_since_fold() <= LOG_BYTES_MIN {
+            return;
+        }
+        self.folder.fold_soon();
+        let until = Instant::now() + FOLD_PATIENCE;
+        while self.folds.durable_zxid.load(Ordering::Relaxed) < now.0 && Instant::now() < until {
+            beat();
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The log cannot be read for a learner. Damage to what this server does not need itself, as its snapshot is further,
     /// costs learners a snapshot. Other damage ends the process: the next start sets this copy aside.
     pub(super) fn on_log_problem(self: &Arc<Self>, problem: &LogError) {
@@ -279,10 +362,10 @@ impl History {
         let found = if self.log_share < 0.0 || !self.log_reaches(zxid) {
             LogPlace::Unusable
         } else {
-            match self
-                .index
-                .look_up(zxid, Some(self.log_bytes_worth_sending()))
-            {
+            // A snapshot would not even bring it to where it is.
+            let is_ahead = zxid.0 >= self.folds.durable_zxid.load(Ordering::Relaxed);
+            let bytes_max = (!is_ahead).then(|| self.log_bytes_worth_sending());
+            match self.index.look_up(zxid, bytes_max) {
                 txn_log::LogPlace::Exactly => LogPlace::Exactly,
                 txn_log::LogPlace::After(before) => LogPlace::After(before),
                 txn_log::LogPlace::Unusable(why) => {
@@ -313,6 +396,9 @@ impl History {
         &self.layout.snapshot_dir
     }
 }
+
+/// How long a learner waits for the snapshot to be brought up to date, before it gets the one there is.
+const FOLD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// So much of the log is sent however small the snapshot is.
 const LOG_BYTES_MIN: u64 = 16 << 20;

@@ -19,6 +19,7 @@ use crate::net::election::{ElectionNet, ElectionParams};
 use crate::net::peer::{PeerNet, PeerParams};
 use crate::replica::ensemble::{HostPort, Members, ServerId};
 use crate::replica::zab::{Role, ZabEffect, ZabInput};
+use crate::state::DigestMismatch;
 
 /// Why a server cannot talk to the others.
 #[derive(Debug, Error)]
@@ -156,6 +157,11 @@ impl Peers {
             }
             other => unreachable!("the replica keeps this to itself: {other:?}"),
         }
+    }
+
+    /// This server's tree was another than the leader's.
+    pub(super) fn check(&self, mismatch: Option<DigestMismatch>) {
+        self.history.check(mismatch);
     }
 
     /// A leader's whole history is on disk.

@@ -168,6 +168,10 @@ impl Server {
         .map_err(StartError::Thread)?;
         let log_handle = log.handle();
 
+        shared
+            .folds
+            .durable_zxid
+            .store(snapshot_zxid.0, Ordering::Relaxed);
         let fold_signal = Arc::new(FoldSignal::new(settings::folds(&shared.config)));
         let repairs = shared
             .config
@@ -210,6 +214,7 @@ impl Server {
                     mailbox: Arc::clone(&shared.mailbox),
                     field_bytes_max,
                     log_share: ensemble.leader.snapshot_size_factor.unwrap_or(-1.0),
+                    folds: Arc::clone(&shared.folds),
                     log_begins: AtomicI64::new(0),
                     others_suffice: others_suffice(&ensemble.members, ensemble.me),
                 };
@@ -233,6 +238,7 @@ impl Server {
             peers,
             figures: Arc::clone(&shared.driver),
             quota_silence_until_ms: 0,
+            diverged: None,
             waiting_said_ms: WAITING_SILENCE_MS,
             milestones,
             after_batch: Box::new(move |report| after_batch.after_batch(report)),

@@ -148,6 +148,8 @@ impl SnapshotSource {
     }
 
     fn start(&mut self) -> io::Result<Bytes> {
+        let pulse = &mut self.pulse;
+        self.history.fold_first(|| pulse.beat());
         let opened = self.history.stream(SLICE_BYTES)?;
         let opened = opened.map_err(|problem| self.on_problem(problem))?;
         let (stream, hold) = opened.ok_or_else(|| io::Error::other("there is no snapshot yet"))?;

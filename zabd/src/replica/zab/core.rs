@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use jute_codec::quorum::{Notification, PeerState};
 use jute_codec::{SessionId, Zxid};
 
 use super::history::History;
 use super::{Epochs, LinkId, ZabEffect, ZabParams};
 use crate::replica::effect::WriteSeq;
-use crate::replica::ensemble::Configs;
+use crate::replica::ensemble::{Configs, ServerId};
 
 /// The part of [`super::Zab`] that its roles share.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(super) struct Core {
     pub(super) installing: Installing,
     /// See [`super::Recovered::may_lack`].
     pub(super) may_lack: bool,
+    /// The leader whose tree is another than this server's, which its disk confirms.
+    pub(super) doubt: Option<Doubt>,
     pub(super) links_made: u64,
     /// Sessions that a learner has heard of since the leader's last PING, with their timeouts in milliseconds.
     pub(super) touched: BTreeMap<SessionId, i32>,
@@ -43,6 +46,25 @@ pub(super) enum Installing {
     Cut,
     /// A snapshot takes its place.
     Snapshot,
+    /// The state is made anew out of it, as it was not what the leader made of the same; under this leader.
+    Check(Option<ServerId>),
+}
+
+/// A leader whose tree differs from this server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Doubt {
+    pub(super) leader: ServerId,
+    /// Until then it is not joined: whoever has this server's tree leaves it meanwhile, and if that is a quorum, it is
+    /// the leader who is the odd one.
+    pub(super) until_ms: i64,
+}
+
+impl Doubt {
+    /// Whether this server, looking for a leader, is not to count what somebody says.
+    pub(super) fn passes_over(self, now_ms: i64, notification: &Notification) -> bool {
+        let is_election = notification.state == PeerState::Looking;
+        notification.leader == self.leader.0 && (is_election || now_ms < self.until_ms)
+    }
 }
 
 /// A transaction that is in the log, and of which nobody knows yet whether it will be committed.
@@ -54,6 +76,15 @@ pub(super) struct Logged {
 }
 
 impl Core {
+    /// The newest transaction that this server vouches for to this leader: none if it wants everything anew.
+    pub(super) fn vouched_to(&self, leader: ServerId) -> Zxid {
+        if self.doubt.is_some_and(|doubt| doubt.leader == leader) {
+            Zxid(-1)
+        } else {
+            self.vouched()
+        }
+    }
+
     /// The newest transaction that this server vouches for to others.
     pub(super) fn vouched(&self) -> Zxid {
         if self.may_lack {

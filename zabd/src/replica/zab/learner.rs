@@ -238,7 +238,7 @@ impl Learner {
     fn agree(&mut self, core: &Core, current_epoch: i64, out: &mut Vec<ZabEffect>) {
         self.stage = Stage::Agreed;
         let packet = LearnerPacket::AckEpoch {
-            zxid: core.vouched(),
+            zxid: core.vouched_to(self.leader),
             // The leader keeps epochs within 31 bits; one that is not counts for nothing.
             current_epoch: i32::try_from(current_epoch).unwrap_or(-1),
         };

@@ -26,7 +26,7 @@ use jute_codec::data::Id;
 use jute_codec::quorum::{LeaderPacket, LearnerPacket, Notification};
 use jute_codec::{SessionId, Zxid};
 
-use self::core::{Core, Installing, Logged};
+use self::core::{Core, Doubt, Installing, Logged};
 use super::effect::WriteSeq;
 use super::election::{Candidacy, Election, ElectionEffect, ElectionParams, Vote};
 use super::ensemble::{Configs, Role as MemberRole, ServerId};
@@ -99,9 +99,14 @@ pub enum ZabInput {
     /// The log cannot be written. Nothing is acknowledged, and the server takes no part, until what was asked for is
     /// reported durable after all.
     LogTrouble,
-    /// What this server made of the leader's transactions is not what the leader made of them. A learner asks the leader
-    /// for everything anew.
+    /// What this server made of the leader's transactions is not what the leader made of them. It leaves the leader, and
+    /// looks who is wrong (docs/decisions/0004).
     Diverged,
+    /// The answer to [`ZabEffect::Check`].
+    Checked {
+        /// What is on disk comes to what the leader said: only this server's memory was wrong.
+        agrees: bool,
+    },
     /// The answer to [`ZabEffect::LookUp`].
     LookedUp {
         /// The connection that it was asked for.
@@ -180,6 +185,9 @@ pub enum ZabEffect {
         /// The newest transaction to keep.
         zxid: Zxid,
     },
+    /// Make the state anew out of what is on disk, as of where it is now, and see whether that agrees with the leader's; then
+    /// [`ZabInput::Checked`].
+    Check,
     /// Take the snapshot that comes on the connection in place of the whole history, durably; then
     /// [`ZabInput::Installed`], or [`ZabInput::NotInstalled`] if it breaks off. What comes on the connection behind it
     /// is handed on only then, or may be handed on before.
@@ -457,6 +465,7 @@ impl Zab {
             durable: WriteSeq::default(),
             installing: Installing::Nothing,
             may_lack,
+            doubt: None,
             links_made: 0,
             touched: std::collections::BTreeMap::new(),
         };
@@ -478,6 +487,7 @@ impl Zab {
         // What this server tells others of its vote goes by the epoch, once that stands.
         if !served && self.is_established() {
             self.core.may_lack = false;
+            self.core.doubt = None;
             self.election.set_established(self.core.epochs.current);
         }
     }
@@ -487,6 +497,10 @@ impl Zab {
         match (input, &mut self.state) {
             // The last role is over, and what to say instead depends on the disk.
             (ZabInput::Notified { .. }, State::Settling(_)) => {}
+            (ZabInput::Notified { notification, .. }, State::Electing)
+                if core
+                    .doubt
+                    .is_some_and(|doubt| doubt.passes_over(now_ms, &notification)) => {}
             (ZabInput::Notified { from, notification }, _) => {
                 let mut said = Vec::new();
                 self.election.on_notification(
@@ -505,13 +519,37 @@ impl Zab {
             (ZabInput::LogTrouble, State::Leading(_) | State::Learning(_)) => {
                 return Err(Left("the log cannot be written"));
             }
-            (ZabInput::Diverged, State::Learning(_)) => {
-                core.may_lack = true;
-                return Err(Left("this copy of the data is not the leader's"));
+            // What is being done to the history makes the state anew, too.
+            (ZabInput::Diverged, state) if core.installing == Installing::Nothing => {
+                let leader = match state {
+                    State::Learning(learner) => Some(learner.leader()),
+                    _ => None,
+                };
+                core.installing = Installing::Check(leader);
+                out.push(ZabEffect::Check);
+                return Err(Left(
+                    "this server's tree is not the leader's: it checks its copy",
+                ));
+            }
+            (ZabInput::Checked { agrees }, _) => {
+                let Installing::Check(leader) = core.installing else {
+                    return Ok(());
+                };
+                core.installing = Installing::Nothing;
+                core.doubt = leader.filter(|_| !agrees).map(|leader| Doubt {
+                    leader,
+                    until_ms: now_ms + 2 * core.params.sync_ms(),
+                });
+                self.settle(now_ms, out);
             }
             (ZabInput::Installed { zxid }, _) => {
                 match std::mem::take(&mut core.installing) {
                     Installing::Nothing => return Ok(()),
+                    // Nothing is cut or replaced meanwhile.
+                    check @ Installing::Check(_) => {
+                        core.installing = check;
+                        return Ok(());
+                    }
                     Installing::Cut => core.history.cut(zxid),
                     Installing::Snapshot => {
                         // What it had beyond that, and has perhaps acknowledged, comes behind the snapshot.
@@ -624,11 +662,17 @@ impl Zab {
         self.core.may_lack
     }
 
-    /// Whether the state is as of the end of the log and stays so, and lacks nothing that was acknowledged: while this
-    /// server looks for a leader. What it holds may never be committed.
+    /// Whether the state is as of the end of the log and stays so, and lacks nothing that was acknowledged, and nobody
+    /// has said that it is wrong: while this server looks for a leader. What it holds may never be committed.
     #[must_use]
     pub const fn is_waiting_whole(&self) -> bool {
-        matches!(self.state, State::Electing) && !self.core.may_lack
+        matches!(self.state, State::Electing) && !self.core.may_lack && self.core.doubt.is_none()
+    }
+
+    /// The leader whose tree is another than this server's, by what is on disk, if that is not settled yet.
+    #[must_use]
+    pub fn doubts(&self) -> Option<ServerId> {
+        self.core.doubt.map(|doubt| doubt.leader)
     }
 
     /// Whether clients may be served.
