@@ -57,12 +57,23 @@ fn random_histories() {
         sum(|report| report.reigns),
         sum(|report| report.crashes),
     );
+    let ruined = [0, 1].map(|kind| {
+        reports
+            .iter()
+            .map(|report| report.ruined[kind])
+            .sum::<u64>()
+    });
+    eprintln!(
+        "{} copies ruined, {} of them put back",
+        ruined[0], ruined[1]
+    );
     assert!(failures.is_empty(), "\n{words}");
     if reports.len() > 100 {
         let histories = reports.len() as u64;
         assert!(sum(|report| report.answered) > 20 * histories);
         assert!(sum(|report| report.reigns) > 2 * histories);
         assert!(sum(|report| report.crashes) > histories);
+        assert!(ruined[0] > ruined[1] && ruined[1] > 0, "{ruined:?}");
         assert!(synced.iter().all(|times| *times > 0), "{synced:?}");
     }
 }
@@ -114,7 +125,11 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
     ),
     (
         check::acknowledged_stays::NAME,
-        &[Planted::LogTailLost, Planted::CommitLost],
+        &[
+            Planted::RepairedVotes,
+            Planted::LogTailLost,
+            Planted::CommitLost,
+        ],
     ),
     (
         check::agreement::NAME,

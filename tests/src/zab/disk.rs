@@ -43,7 +43,42 @@ pub(super) struct Disk {
     pub(super) loses_snapshots: bool,
 }
 
+/// A copy that was set aside.
+#[derive(Debug)]
+pub(super) struct Aside {
+    history: Vec<Entry>,
+    folded: usize,
+    purged: usize,
+    /// The newest epoch whose history it has.
+    current: i64,
+}
+
 impl Disk {
+    /// Everything on it is found damaged, and set aside. What was promised stays.
+    pub(super) fn set_aside(&mut self) -> Aside {
+        self.latest.clear();
+        self.lacks = true;
+        Aside {
+            history: std::mem::take(&mut self.durable),
+            folded: std::mem::take(&mut self.folded),
+            purged: std::mem::take(&mut self.purged),
+            current: self.epochs.current,
+        }
+    }
+
+    /// Somebody has made the copy whole and puts it back, unless the server has taken over another one since.
+    pub(super) fn put_back(&mut self, aside: Aside) -> bool {
+        let is_without = self.lacks && self.durable.is_empty() && self.latest.is_empty();
+        if !is_without || self.epochs.current != aside.current {
+            return false;
+        }
+        self.latest.clone_from(&aside.history);
+        self.durable = aside.history;
+        (self.folded, self.purged) = (aside.folded, aside.purged);
+        self.lacks = false;
+        true
+    }
+
     pub(super) fn push(&mut self, write: Write) {
         match &write.what {
             Written::Entry(entry) => self.latest.push(*entry),

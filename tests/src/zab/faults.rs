@@ -91,6 +91,48 @@ impl World {
         Ok(())
     }
 
+    /// Everything loses power, and some voters find nothing whole when they come back.
+    pub(super) fn ruin(&mut self) -> Check {
+        if self.is_mended() {
+            return Ok(());
+        }
+        self.trace.step(self.now_us, "ruin", self.plan.ruined);
+        let all: Vec<Server> = self.servers.keys().copied().collect();
+        for server in all {
+            self.crash(server, true)?;
+        }
+        let mut voters: Vec<Server> = (1..=self.plan.voters.cast_signed()).collect();
+        for _ in 0..self.plan.ruined {
+            let place = self.rng.place(voters.len());
+            let server = self.server(voters.remove(place));
+            server.aside = Some(server.disk.set_aside());
+            self.report.ruined[0] += 1;
+        }
+        Ok(())
+    }
+
+    /// If too few copies are whole to go on, nothing that was set aside has been thrown away.
+    pub(super) fn put_copies_back(&mut self) -> Check {
+        let voters = self.plan.voters.cast_signed();
+        let lacking = (1..=voters)
+            .filter(|id| self.servers[id].disk.lacks)
+            .count();
+        if i64::try_from(lacking).unwrap_or(i64::MAX) * 2 < voters {
+            return Ok(());
+        }
+        for id in 1..=voters {
+            let Some(aside) = self.server(id).aside.take() else {
+                continue;
+            };
+            self.crash(id, true)?;
+            if self.server(id).disk.put_back(aside) {
+                self.trace.step(self.now_us, "put back", id.cast_unsigned());
+                self.report.ruined[1] += 1;
+            }
+        }
+        Ok(())
+    }
+
     fn any_server(&mut self) -> Server {
         let all: Vec<Server> = self.servers.keys().copied().collect();
         *self.rng.pick(&all)

@@ -54,6 +54,8 @@ pub enum Planted {
     VoteTooOld,
     /// SNAP names a younger transaction than the leader has.
     SnapshotAhead,
+    /// A server that has lost its copy votes as if that were all there was.
+    RepairedVotes,
     /// A snapshot is installed before what stands behind it has come.
     SnapshotAlone,
     /// Nothing goes over the election port any more.
@@ -72,7 +74,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::DurableBeforeSync,
         Self::EpochBeforeHistory,
         Self::AckBeforeLog,
@@ -97,6 +99,7 @@ impl Planted {
         Self::LogGap,
         Self::VoteTooOld,
         Self::SnapshotAhead,
+        Self::RepairedVotes,
         Self::SnapshotAlone,
         Self::ElectionDeaf,
         Self::SnapshotUncommitted,
@@ -137,6 +140,8 @@ pub struct Plan {
     pub voters: u64,
     /// How many do not.
     pub observers: u64,
+    /// So many voters find all that they have damaged at once, at some time, after everything has lost power.
+    pub ruined: u64,
     /// A tick of the servers, in milliseconds.
     pub tick_ms: i64,
     /// Ticks to connect and synchronise.
@@ -195,9 +200,17 @@ impl Plan {
             // Drawn apart, so that seeds kept from before mean what they meant.
             damage: Rng::new(seed ^ 0x6461_6d61_6765).chance(1, 6),
         };
+        let voters = *rng.pick(&[1, 3, 3, 3, 3, 5, 5]);
+        let mut ruin = Rng::new(seed ^ 0x7275_696e);
+        let ruined = if ruin.chance(1, 8) {
+            ruin.between(1, voters)
+        } else {
+            0
+        };
         Self {
             seed,
-            voters: *rng.pick(&[1, 3, 3, 3, 3, 5, 5]),
+            voters,
+            ruined,
             observers: *rng.pick(&[0, 0, 1, 2]),
             tick_ms: *rng.pick(&[200, 500, 2000]),
             init_limit: *rng.pick(&[5, 10]),
@@ -230,6 +243,9 @@ impl Plan {
         self.only = only;
         if matches!(planted, Planted::SnapshotAlone | Planted::SnapshotNotSaved) {
             self.force_snapshot_sync = true;
+        }
+        if matches!(planted, Planted::RepairedVotes) {
+            self.ruined = self.voters.div_ceil(2);
         }
         self
     }

@@ -9,7 +9,7 @@ use zabd::replica::zab::{Recovered, Role, Zab, ZabEffect, ZabInput, ZabParams};
 
 use super::book::{Seen, Server, Written};
 use super::check::{Check, broken};
-use super::disk::{Disk, Write};
+use super::disk::{Aside, Disk, Write};
 use super::entry::{Entry, last};
 use super::net::{Out, Way};
 use super::plan::{Plan, Planted};
@@ -27,6 +27,8 @@ pub(super) struct SimServer {
     /// Its copy was said to be another than the leader's.
     pub(super) diverged: bool,
     pub(super) disk: Disk,
+    /// A copy that was ruined.
+    pub(super) aside: Option<Aside>,
     /// The state.
     pub(super) applied: Vec<Entry>,
     /// So many of `applied` were committed in an epoch that this server served in.
@@ -57,6 +59,7 @@ impl SimServer {
             paused: false,
             diverged: false,
             disk: Disk::default(),
+            aside: None,
             applied: Vec::new(),
             served: 0,
             role: Role::Looking,
@@ -177,7 +180,7 @@ impl World {
             epochs,
             last: last(&history),
             recent: recent.collect(),
-            may_lack: server.disk.lacks,
+            may_lack: server.disk.lacks && !plan.has(Planted::RepairedVotes),
         };
         server.applied.clone_from(&history);
         server.served = server.disk.folded;
@@ -420,6 +423,12 @@ impl World {
             ZabEffect::Commit { zxid, txn } => self.apply(id, Entry::read(zxid, &txn), true),
             ZabEffect::Replay { zxid, txn } => self.apply(id, Entry::read(zxid, &txn), false),
             ZabEffect::Truncate { zxid } => self.truncate(id, zxid),
+            ZabEffect::Check => {
+                let agrees = self.rng.chance(1, 3);
+                let delay_us = self.rng.below(self.plan.sync_us * 20 + 1);
+                self.feed_later(delay_us, id, ZabInput::Checked { agrees });
+                Ok(())
+            }
             ZabEffect::ReceiveSnapshot { link, .. } => {
                 self.expect_snapshot(id, link);
                 Ok(())
@@ -527,6 +536,7 @@ const fn kind(input: &ZabInput) -> &'static str {
         ZabInput::Durable(_) => "durable",
         ZabInput::LogTrouble => "log trouble",
         ZabInput::Diverged => "diverged",
+        ZabInput::Checked { .. } => "checked",
         ZabInput::LookedUp { .. } => "looked up",
         ZabInput::Heard { .. } => "heard",
         ZabInput::Installed { .. } => "installed",

@@ -70,6 +70,8 @@ pub(super) enum Event {
     },
     Client,
     Fault,
+    /// Copies are ruined.
+    Ruin,
     Mend,
     /// Is the ensemble well again?
     Probe,
@@ -88,6 +90,8 @@ pub struct Report {
     pub reigns: u64,
     /// Crashes.
     pub crashes: u64,
+    /// Copies that were ruined, and how many of them were put back by hand.
+    pub ruined: [u64; 2],
     /// How often a learner was told DIFF, TRUNC, SNAP, and how often a part of the log was sent.
     pub synced: [u64; 4],
     /// How long it took until all was well, in milliseconds of virtual time.
@@ -139,6 +143,7 @@ impl World {
                 answered: 0,
                 reigns: 0,
                 crashes: 0,
+                ruined: [0; 2],
                 synced: [0; 4],
                 healed_ms: 0,
             },
@@ -160,6 +165,9 @@ impl World {
         for _ in 0..plan.faults.count {
             let at_us = world.rng.below(end_us);
             world.after(at_us, Event::Fault);
+        }
+        if plan.ruined > 0 {
+            world.after(end_us / 2, Event::Ruin);
         }
         world.after(end_us, Event::Mend);
         world
@@ -268,6 +276,7 @@ impl World {
             }
             Event::Client => self.on_client(),
             Event::Fault => self.fault(),
+            Event::Ruin => self.ruin(),
             Event::Mend => self.mend(),
             Event::Crash { .. } | Event::Probe => Ok(()),
         }
@@ -311,6 +320,7 @@ impl World {
         self.trace.step(self.now_us, "mend", 0);
         self.mended_at_us = Some(self.now_us);
         self.heal_network();
+        self.put_copies_back()?;
         let servers: Vec<Server> = self.servers.keys().copied().collect();
         for server in servers {
             self.repair(server);
