@@ -367,13 +367,14 @@ impl Config {
 }
 
 impl ConnectionConfig {
-    /// Backlog to listen with. Java takes 0 and less for its default of 50.
+    /// Backlog to listen with. Java takes 0 and less for its default of 50; here it is as long as systems allow: when
+    /// a leader dies thousands of sessions connect at once, and who finds the queue full tries again a second later.
     #[must_use]
     pub fn backlog(&self) -> u32 {
         u32::try_from(self.listen_backlog_written)
             .ok()
             .filter(|backlog| *backlog > 0)
-            .unwrap_or(50)
+            .unwrap_or(4096)
     }
 }
 
@@ -485,11 +486,11 @@ mod tests {
     }
 
     #[test]
-    fn backlog_is_javas_when_it_is_not_positive() {
+    fn backlog_is_long_when_it_is_not_positive() {
         let sources = super::super::Sources::standalone(&std::env::temp_dir(), 0);
         let (config, _) = super::super::load(&sources).unwrap();
         let mut connections = config.connections;
-        for (written, used) in [(-1, 50), (0, 50), (7, 7)] {
+        for (written, used) in [(-1, 4096), (0, 4096), (7, 7)] {
             connections.listen_backlog_written = written;
             assert_eq!(connections.backlog(), used);
         }

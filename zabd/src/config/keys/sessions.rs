@@ -23,7 +23,7 @@ pub(super) const SESSIONS: &[Key] = &[
         .doc("connections of all clients together; 0 or less is no limit"),
     own("clientPortListenBacklog", int(INT_MIN, INT_MAX), "-1")
         .unit("connections")
-        .doc("connections the system keeps until they are accepted; 0 or less is 50"),
+        .doc("connections the system keeps until they are accepted; 0 or less is 4096, where Java has 50"),
     prefixed("clientTcpKeepAlive", ONLY_TRUE, "false").doc("SO_KEEPALIVE on client connections"),
     prefixed("nio.sessionlessCnxnTimeout", lenient(1, INT_MAX), "10000")
         .clamped()
