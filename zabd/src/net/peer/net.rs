@@ -31,6 +31,9 @@ pub type OnInput = Arc<dyn Fn(ZabInput) + Send + Sync>;
 /// Connections that are accepted are numbered from zero; those to leaders must be asked for with numbers from here on.
 pub const OWN_FROM: u64 = 1 << 63;
 
+/// How long to rest before a leader's address is tried a second time; then twice as long, and so on.
+const FIRST_REST: Duration = Duration::from_millis(5);
+
 /// How long a stop waits for the listeners to be closed.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -326,7 +329,8 @@ async fn run(
     shared.ended(&link, &why);
 }
 
-/// Connects to the first of the leader's addresses that answers. It may not listen yet, so each is tried some times.
+/// Connects to the first of the leader's addresses that answers. It may not listen yet, so each is tried some times. It
+/// mostly does a few milliseconds later, with everybody waiting for it, so the first rests are short.
 async fn dialled(leader: Vec<HostPort>, params: &PeerParams) -> io::Result<TcpStream> {
     let (attempts, rest, budget) = (
         params.connect_attempts,
@@ -334,13 +338,19 @@ async fn dialled(leader: Vec<HostPort>, params: &PeerParams) -> io::Result<TcpSt
         params.connect_budget,
     );
     let addresses = leader.into_iter().map(move |host| async move {
-        let mut attempt = 1;
+        let (mut attempt, mut short) = (1, FIRST_REST);
         loop {
             match dial::connect(host.clone(), budget).await {
-                Err(_) if attempt < attempts => attempt += 1,
+                Err(_) if short < rest => {
+                    tokio::time::sleep(short).await;
+                    short *= 2;
+                }
+                Err(_) if attempt < attempts => {
+                    attempt += 1;
+                    tokio::time::sleep(rest).await;
+                }
                 outcome => return outcome,
             }
-            tokio::time::sleep(rest).await;
         }
     });
     let stream = tokio::time::timeout(budget, dial::first_of(addresses, Duration::ZERO))

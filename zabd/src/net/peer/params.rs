@@ -20,9 +20,10 @@ pub struct PeerParams {
     /// How long it may take to connect to a leader, with all attempts. ZooKeeper: `tickTime` times `initLimit`, or
     /// times `connectToLearnerMasterLimit`.
     pub connect_budget: Duration,
-    /// How often each of a leader's addresses is tried.
+    /// How often each of a leader's addresses is tried with full rests in between.
     pub connect_attempts: u32,
-    /// How long to rest between two attempts. ZooKeeper: `leaderConnectDelayDuringRetryMs`.
+    /// How long to rest between two attempts; before them come some with shorter rests. ZooKeeper:
+    /// `leaderConnectDelayDuringRetryMs`.
     pub connect_rest: Duration,
     /// The longest data of a packet, in bytes. ZooKeeper: `jute.maxbuffer` and `jute.maxbuffer.extrasize` together.
     pub data_bytes_max: usize,

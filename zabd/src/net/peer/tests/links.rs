@@ -103,22 +103,28 @@ fn the_end_of_a_connection_is_told_to_the_other_side_only() {
 
 #[test]
 fn a_leader_that_does_not_listen_yet_is_waited_for() {
-    let leader = Server::leader();
-    let address = leader.address();
-    leader.net.stop();
-    let learner = Server::start_with(|params| {
-        params.connect_attempts = 1000;
-        params.connect_rest = Duration::from_millis(1);
-    });
-    learner
-        .net
-        .connect(TO_LEADER, vec![at(dead()), at(address)]);
-    learner.net.send_to_leader(TO_LEADER, hello());
-    assert!(learner.is_quiet());
-    let leader = Server::leader_with(|params| params.addresses = vec![at(address)]);
-    assert_eq!(learner.expect_up(), TO_LEADER);
-    leader.expect_up();
-    assert_eq!(leader.heard_learner(), hello());
+    // However long the rests are: before the full ones there are shorter ones.
+    for (attempts, rest) in [
+        (1000, Duration::from_millis(1)),
+        (2, Duration::from_secs(3600)),
+    ] {
+        let leader = Server::leader();
+        let address = leader.address();
+        leader.net.stop();
+        let learner = Server::start_with(|params| {
+            params.connect_attempts = attempts;
+            params.connect_rest = rest;
+        });
+        learner
+            .net
+            .connect(TO_LEADER, vec![at(dead()), at(address)]);
+        learner.net.send_to_leader(TO_LEADER, hello());
+        assert!(learner.is_quiet());
+        let leader = Server::leader_with(|params| params.addresses = vec![at(address)]);
+        assert_eq!(learner.expect_up(), TO_LEADER);
+        leader.expect_up();
+        assert_eq!(leader.heard_learner(), hello());
+    }
 }
 
 #[test]
