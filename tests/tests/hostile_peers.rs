@@ -55,6 +55,8 @@ const CALLS: &[(&[u8], bool)] = &[
 
 /// Callers to each port, all of which stay for as long as they are let.
 const FLOOD: usize = 150;
+/// Different names among them: of each, one caller stays on each election port.
+const STRANGERS: usize = 4;
 /// More than that a server does not need for callers who say nothing sensible.
 const ROOM: u64 = 48 << 20;
 
@@ -98,14 +100,14 @@ fn floods_and_nonsense_cost_nobody_else_anything() {
         ensemble.spawn(follower)?;
         ensemble.wait_until_serving(&[follower])?;
         ensure!(ensemble.leader()? == leader, "the leader is another");
-        // Nobody stays for ever who does not say who it is.
+        // Nobody stays for ever who does not say who it is. On an election port eight bytes are a name; of strangers with
+        // one, few may stay.
         let until = Instant::now() + Duration::from_secs(30);
+        let mut kept = 0;
         for caller in &mut callers {
-            ensure!(
-                is_closed(caller, until)?,
-                "a caller is kept that says nothing"
-            );
+            kept += usize::from(!is_closed(caller, until)?);
         }
+        ensure!(kept <= 3 * STRANGERS, "{kept} callers are kept");
         ensemble.same_tree().map(drop)
     });
 }
