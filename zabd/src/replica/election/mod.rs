@@ -4,6 +4,10 @@
 //! proposes the same one in the same round, and nothing better turns up for a moment, that server leads. Servers that
 //! have a leader answer those that look for one, so a latecomer joins without disturbing anybody.
 //!
+//! The moment is for votes that are still on their way. Once everybody has voted alike but the leader that was lost,
+//! nothing is waited for: it is mostly dead, and if it is not, the others are a quorum without it. ZooKeeper waits all
+//! the same, which is the longer part of a fail-over there.
+//!
 //! Owns the rounds and the votes. Sends nothing by itself and knows no connection: it is told of notifications and of
 //! the time, and says what to send. That the winner is fit to lead is not settled here; discovery
 //! makes sure of it, so the worst that a wrong winner costs is time.
@@ -110,6 +114,8 @@ struct Looking {
     notify_at_ms: i64,
     // Set while a quorum is for the proposal.
     finalize_at_ms: Option<i64>,
+    // Whom the election before this one has made the leader, if that was another server.
+    lost: Option<ServerId>,
 }
 
 impl Election {
@@ -140,6 +146,7 @@ impl Election {
         self.is_serving = false;
         self.round = self.round.saturating_add(1);
         let initial = Candidate::initial(&self.params, candidacy, configs);
+        let leader = self.current.map(|vote| vote.leader);
         self.looking = Some(Looking {
             initial,
             proposal: initial,
@@ -148,6 +155,7 @@ impl Election {
             wait_ms: self.params.min_interval_ms,
             notify_at_ms: i64::MAX,
             finalize_at_ms: None,
+            lost: leader.filter(|leader| *leader != self.params.me),
         });
         self.broadcast(now_ms, configs, out);
         self.tally(now_ms, configs);
@@ -332,11 +340,21 @@ impl Election {
         } else {
             false
         };
-        looking.received.insert(from, ballot.of_unknown_version());
+        let before = looking.received.insert(from, ballot.of_unknown_version());
         if is_new {
             looking.finalize_at_ms = None;
             looking.wait_ms = self.params.min_interval_ms;
             self.broadcast(now_ms, configs, out);
+        } else if before.is_none()
+            && looking.lost.is_some()
+            && looking
+                .proposal
+                .is_better_than(candidate, &configs.committed)
+        {
+            // It may have missed the proposal, as it still had the lost leader when that came. In ZooKeeper it learns
+            // of it when votes are sent again.
+            let vote = looking.proposal.vote(self.round);
+            out.push(notify(from, PeerState::Looking, vote, &configs.committed));
         }
         self.tally(now_ms, configs);
     }
@@ -386,8 +404,11 @@ impl Election {
         let Some(looking) = &mut self.looking else {
             return;
         };
-        if !configs.is_quorum(&looking.supporters(self.round)) {
+        let supporters = looking.supporters(self.round);
+        if !configs.is_quorum(&supporters) {
             looking.finalize_at_ms = None;
+        } else if looking.is_unanimous(&supporters, configs) {
+            looking.finalize_at_ms = Some(now_ms);
         } else if looking.finalize_at_ms.is_none() {
             looking.finalize_at_ms = Some(now_ms.saturating_add(self.params.finalize_wait_ms));
         }
@@ -488,6 +509,13 @@ impl Looking {
     /// Who is for the proposal.
     fn supporters(&self, round: i64) -> BTreeSet<ServerId> {
         supporters(&self.received, Ballot::looking(self.proposal.vote(round)))
+    }
+
+    /// Whether a leader was lost, and all voters but it are for the proposal.
+    fn is_unanimous(&self, supporters: &BTreeSet<ServerId>, configs: &Configs) -> bool {
+        let mut voters = configs.committed.voters().chain(configs.proposed.voters());
+        self.lost
+            .is_some_and(|lost| voters.all(|voter| voter == lost || supporters.contains(&voter)))
     }
 }
 

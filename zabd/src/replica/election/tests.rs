@@ -173,6 +173,44 @@ fn a_quorum_decides_after_the_wait_and_a_better_vote_starts_it_again() {
     assert_eq!(supporters, [2, 3]);
 }
 
+/// Quorums have a server in common with those that have acknowledged anything, so the lost leader need not be asked.
+#[test]
+fn nothing_is_waited_for_when_all_but_the_lost_leader_agree() {
+    let mut one = Tested::looking(1, 4);
+    one.hear(10, 4, Leading, vote(4, 0x1_0000_0005, 1, 1));
+    one.hear(10, 2, Following, vote(4, 0x1_0000_0005, 1, 1));
+    one.hear(10, 3, Following, vote(4, 0x1_0000_0005, 1, 1));
+    assert_eq!(one.said(), ["elected 4/100000005/1/1"]);
+
+    one.begin(1000, OFFER);
+    one.hear(1010, 3, IsLooking, vote(3, 0x1_0000_0005, 2, 1));
+    assert_ne!(one.election.deadline(), 1010, "no quorum");
+    one.hear(1020, 2, IsLooking, vote(3, 0x1_0000_0005, 2, 1));
+    assert_eq!(one.election.deadline(), 1020);
+    one.said();
+    one.wakeup(1020, true);
+    assert_eq!(one.said(), ["elected 3/100000005/2/1"]);
+
+    // Who is late has still had the lost leader when it was told, and took no notice.
+    one.begin(1500, OFFER);
+    one.said();
+    one.hear(1510, 2, IsLooking, vote(2, 0x1_0000_0004, 3, 1));
+    assert_eq!(one.said(), ["2 Looking 1/100000005/3/1"]);
+    one.hear(1520, 2, IsLooking, vote(2, 0x1_0000_0004, 3, 1));
+    assert_eq!(one.said(), [""; 0], "once");
+
+    // The next one is lost, too: the first one counts again, and has not voted.
+    one.begin(2000, OFFER);
+    one.hear(2010, 2, IsLooking, vote(2, 0x1_0000_0005, 4, 1));
+    one.hear(2010, 3, IsLooking, vote(2, 0x1_0000_0005, 4, 1));
+    assert_eq!(one.election.deadline(), 2210);
+    one.hear(2020, 4, IsLooking, vote(2, 0x1_0000_0005, 4, 1));
+    assert_eq!(one.election.deadline(), 2020);
+    // The lost one has something newer to offer, in time.
+    one.hear(2020, 3, IsLooking, vote(3, 0x1_0000_0007, 4, 1));
+    assert_ne!(one.election.deadline(), 2020);
+}
+
 #[test]
 fn epoch_goes_before_zxid_and_zxid_before_id() {
     for (better, worse) in [
