@@ -1,6 +1,7 @@
 //! Three servers with their states on a network that loses nothing, one message after the other.
 
 mod local;
+mod moved;
 mod read_only;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -285,7 +285,6 @@ impl Primary {
         }
         match body {
             Request::CloseSession => {
-                self.sessions.begin_close(session);
                 self.propose_close(turn, session, xid, origin(op));
             }
             Request::CreateSession { timeout_ms } => {
@@ -352,7 +351,6 @@ impl Primary {
         let who = Requester { session, cxid };
         let op = OpCode::from_i32(op);
         if op == Some(OpCode::CloseSession) {
-            self.sessions.begin_close(session);
             return self.propose_close(turn, session, cxid, None);
         }
         let request = op.and_then(|op| Request::read(op, &mut Reader::new(body)).ok());

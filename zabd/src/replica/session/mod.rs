@@ -33,6 +33,8 @@ struct Session {
     /// A multiple of the tick; the session's place in `buckets`.
     deadline_ms: i64,
     owner: Option<Owner>,
+    // The connection to this server that the session is on, or was before it moved to a learner.
+    conn: Option<ConnId>,
 }
 
 /// The sessions that a server keeps the time of.
@@ -69,6 +71,7 @@ impl SessionTracker {
                 timeout_ms,
                 deadline_ms,
                 owner: None,
+                conn: None,
             },
         );
         self.buckets.entry(deadline_ms).or_default().insert(session);
@@ -92,15 +95,17 @@ impl SessionTracker {
         true
     }
 
-    /// A live session's client is there now.
+    /// A live session's client is there now. A connection to this server that it was on before may still be heard of,
+    /// and closes with the session, as in Java.
     pub fn attach(&mut self, session: SessionId, owner: Owner) {
         let Some(live) = self.sessions.get_mut(&session) else {
             return;
         };
-        if let Some(Owner::Conn(former)) = live.owner.replace(owner) {
-            self.conns.remove(&former);
-        }
+        live.owner = Some(owner);
         if let Owner::Conn(conn) = owner {
+            if let Some(former) = live.conn.replace(conn) {
+                self.conns.remove(&former);
+            }
             self.conns.insert(conn, session);
         }
     }
@@ -110,7 +115,8 @@ impl SessionTracker {
         if let Some(session) = self.conns.remove(&conn)
             && let Some(live) = self.sessions.get_mut(&session)
         {
-            live.owner = None;
+            live.conn = None;
+            live.owner = live.owner.filter(|owner| *owner != Owner::Conn(conn));
         }
     }
 
@@ -134,11 +140,6 @@ impl SessionTracker {
         self.buckets.entry(deadline_ms).or_default().insert(session);
     }
 
-    /// The session ends: it is not live any more, but keeps its connection until [`Self::forget`].
-    pub(super) fn begin_close(&mut self, session: SessionId) {
-        self.remove(session);
-    }
-
     /// Nothing is known of the session any more.
     pub(super) fn forget(&mut self, session: SessionId) {
         self.remove(session);
@@ -147,7 +148,7 @@ impl SessionTracker {
     fn remove(&mut self, session: SessionId) {
         if let Some(live) = self.sessions.remove(&session) {
             self.leave_bucket(session, live.deadline_ms);
-            if let Some(Owner::Conn(conn)) = live.owner {
+            if let Some(conn) = live.conn {
                 self.conns.remove(&conn);
             }
         }
@@ -187,13 +188,10 @@ impl SessionTracker {
         self.sessions.get(&session)?.owner
     }
 
-    /// The connection to this server that the session is on.
+    /// The connection to this server that the session is on, or was on before it moved to a learner.
     #[must_use]
     pub fn conn_of(&self, session: SessionId) -> Option<ConnId> {
-        match self.owner_of(session) {
-            Some(Owner::Conn(conn)) => Some(conn),
-            _ => None,
-        }
+        self.sessions.get(&session)?.conn
     }
 
     /// When the next sessions expire, in monotonic milliseconds.
@@ -267,6 +265,11 @@ mod tests {
         tracker.detach(CONN);
         assert_eq!(tracker.conn_of(SESSION), Some(ConnId(2)));
         tracker.attach(SESSION, Owner::Link(LinkId(5)));
+        assert_eq!(
+            tracker.conn_of(SESSION),
+            Some(ConnId(2)),
+            "it is not closed yet"
+        );
         tracker.detach(ConnId(2));
         assert_eq!(tracker.owner_of(SESSION), Some(Owner::Link(LinkId(5))));
         assert_eq!(tracker.conn_of(SESSION), None);
