@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use jute_codec::quorum::LearnerPacket;
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -115,7 +116,13 @@ impl Peers {
             ZabEffect::Listen(on) => self.quorum.listen(on),
             ZabEffect::CloseLink { link } => self.quorum.close(link),
             ZabEffect::ToLearner { link, packet } => self.quorum.send_to_learner(link, packet),
-            ZabEffect::ToLeader { link, packet } => self.quorum.send_to_leader(link, packet),
+            ZabEffect::ToLeader { link, packet } => {
+                // Only of NEWLEADER and UPTODATE: what this server may have lacked is on its disk.
+                if matches!(packet, LearnerPacket::Ack { zxid } if zxid.counter() == 0) {
+                    self.history_is_whole();
+                }
+                self.quorum.send_to_leader(link, packet);
+            }
             ZabEffect::LookUp { link, zxid } => {
                 let history = Arc::clone(&self.history);
                 self.handle

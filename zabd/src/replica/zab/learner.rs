@@ -407,13 +407,16 @@ impl Learner {
         Ok(())
     }
 
-    pub(super) fn on_durable(&mut self, now_ms: i64, core: &Core, out: &mut Vec<ZabEffect>) {
+    pub(super) fn on_durable(&mut self, now_ms: i64, core: &mut Core, out: &mut Vec<ZabEffect>) {
         match self.stage {
             Stage::Agreeing(write, before) if write <= core.durable => {
                 self.agree(core, before, out);
             }
             Stage::Adopting(write) if write <= core.durable => {
                 self.stage = Stage::Adopted;
+                // The leader's whole history is on disk, and with it all that this server may have lacked. To wait for
+                // UPTODATE would leave nobody to elect if a quorum goes down before that.
+                core.may_lack = false;
                 self.hear(now_ms, core);
                 let zxid = Zxid(core.epochs.current << 32);
                 self.send(LearnerPacket::Ack { zxid }, out);

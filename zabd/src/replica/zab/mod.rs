@@ -755,7 +755,7 @@ impl Zab {
             State::Leading(leader) => {
                 leader.on_durable(now_ms, &mut self.core, out);
             }
-            State::Learning(learner) => learner.on_durable(now_ms, &self.core, out),
+            State::Learning(learner) => learner.on_durable(now_ms, &mut self.core, out),
         }
     }
 
