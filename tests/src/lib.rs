@@ -5,9 +5,10 @@
 //! | [`ensemble`] | several zabd that agree, as child processes; what each of them knows, compared |
 //! | [`linearizability`], [`registers`] | clients whose histories a checker takes, and the checker |
 //! | [`netns`] | a network of namespaces: partitions, one-way cuts, loss and delay between real processes |
+//! | [`members`] | the simulator of ensembles with their clients: whole servers on virtual time, networks and disks |
 //! | [`programs`] | clients on other libraries whose histories go to the same checker |
 //! | [`raw`] | [`raw::RawClient`]: any bytes out, frames in with their order and the kind of close kept |
-//! | [`seeds`], [`story`] | what both simulators are run with: many seeds at once, scripts retold |
+//! | [`seeds`], [`story`] | what all simulators are run with: many seeds at once, scripts retold |
 //! | [`servers`] | zabd and Apache ZooKeeper as child processes on loopback, from one description |
 //! | [`sim`] | the simulator: a server and its clients on virtual time and a virtual disk |
 //! | [`writers`] | clients that write through failures and remember what they were told |
@@ -15,6 +16,7 @@
 
 pub mod ensemble;
 pub mod linearizability;
+pub mod members;
 pub mod netns;
 pub mod programs;
 pub mod raw;

@@ -45,14 +45,19 @@ pub enum Cause {
     Abandoned(Text),
 }
 
+/// A transaction, and what it came of.
 #[derive(Debug)]
-struct Proposal {
-    zxid: Zxid,
-    time: i64,
-    cause: Cause,
+pub struct Proposal {
+    /// Its id.
+    pub zxid: Zxid,
+    /// What it is stamped with, in milliseconds since 1970.
+    pub time: i64,
+    /// What it came of.
+    pub cause: Cause,
     /// The nodes that a closing session takes with it, in their order.
-    closing: Vec<Text>,
-    digest: u64,
+    pub closing: Vec<Text>,
+    /// The tree's digest after it, as the server that made it predicts.
+    pub digest: u64,
 }
 
 /// The world right after one transaction.
@@ -68,6 +73,146 @@ pub struct Moment {
     pub answer: Option<(i64, i32, Answer)>,
     /// The tree's digest.
     pub digest: u64,
+}
+
+impl Moment {
+    /// The world of a new server.
+    #[must_use]
+    pub fn first(extended_types: bool) -> Self {
+        let tree = Tree::new(extended_types);
+        Self {
+            digest: tree.digest(),
+            tree,
+            sessions: Rc::default(),
+            fires: Rc::new([]),
+            answer: None,
+        }
+    }
+
+    /// The world right after one more transaction.
+    ///
+    /// # Errors
+    /// When the server does by itself what it may not.
+    pub fn after(&self, proposal: &Proposal) -> Check<Self> {
+        let Proposal {
+            zxid,
+            time,
+            cause,
+            closing,
+            ..
+        } = proposal;
+        let (mut tree, mut sessions, mut fires) =
+            (self.tree.clone(), Rc::clone(&self.sessions), Vec::new());
+        let mut answer = None;
+        match cause {
+            Cause::Request(xid, sent) => {
+                let body = match sent.request {
+                    Request::CloseSession => {
+                        Self::close(
+                            &mut tree,
+                            &mut sessions,
+                            sent.who.session,
+                            closing,
+                            *zxid,
+                            &mut fires,
+                        )?;
+                        Answer::ok(Reply::Empty)
+                    }
+                    _ => model::write(
+                        &mut tree,
+                        &sent.who,
+                        &sent.request,
+                        *zxid,
+                        *time,
+                        &mut fires,
+                    ),
+                };
+                answer = Some((sent.who.session, *xid, body));
+            }
+            Cause::Begin {
+                session,
+                timeout_ms,
+            } => {
+                Rc::make_mut(&mut sessions).insert(*session, *timeout_ms);
+            }
+            Cause::Expiry(session) => {
+                Self::close(
+                    &mut tree,
+                    &mut sessions,
+                    *session,
+                    closing,
+                    *zxid,
+                    &mut fires,
+                )?;
+            }
+            Cause::Abandoned(path) => {
+                if !model::delete_abandoned(&mut tree, path, *zxid, &mut fires) {
+                    return nothing_invented::unasked(format!("the deletion of {path} at {zxid}"));
+                }
+            }
+        }
+        Ok(Self {
+            digest: tree.digest(),
+            tree,
+            sessions,
+            fires: fires.into(),
+            answer,
+        })
+    }
+
+    fn close(
+        tree: &mut Tree,
+        sessions: &mut Rc<BTreeMap<i64, i32>>,
+        session: i64,
+        closing: &[Text],
+        zxid: Zxid,
+        fires: &mut Vec<Fire>,
+    ) -> Check {
+        let mut listed = closing.to_vec();
+        listed.sort();
+        let owned = tree.ephemerals(session);
+        if listed != owned {
+            let what = format!("session {session:#x} ends and takes {listed:?}, it owns {owned:?}");
+            return super::check::broken(super::check::sessions_live::NAME, what);
+        }
+        model::close_session(tree, closing, zxid, fires);
+        Rc::make_mut(sessions).remove(&session);
+        Ok(())
+    }
+}
+
+/// Committed transactions, and the model's world after each.
+pub trait Witness {
+    /// The world after a transaction that was applied.
+    fn at(&self, zxid: Zxid) -> Option<&Moment>;
+
+    /// The transaction that comes behind `zxid`, if there is one.
+    fn behind(&self, zxid: Zxid) -> Option<(Zxid, &Moment)>;
+
+    /// The answer to the write `xid` of `session`, which a reply says was transaction `zxid`.
+    ///
+    /// # Errors
+    /// When that was another transaction, or none.
+    fn answer(&self, zxid: Zxid, session: i64, xid: i32) -> Check<&Answer> {
+        match self.at(zxid).and_then(|moment| moment.answer.as_ref()) {
+            Some((of, number, answer)) if *of == session && *number == xid => Ok(answer),
+            other => super::check::broken(
+                replies_match_model::NAME,
+                format!("the reply to {xid} of {session:#x} names {zxid}, which was {other:?}"),
+            ),
+        }
+    }
+}
+
+impl Witness for Ledger {
+    fn at(&self, zxid: Zxid) -> Option<&Moment> {
+        self.moments.get(usize::try_from(zxid.0).ok()?)
+    }
+
+    fn behind(&self, zxid: Zxid) -> Option<(Zxid, &Moment)> {
+        let next = zxid.next();
+        self.at(next).map(|moment| (next, moment))
+    }
 }
 
 /// All transactions of a history that was never lost.
@@ -88,18 +233,10 @@ impl Ledger {
     /// The history of a new server.
     #[must_use]
     pub fn new(extended_types: bool) -> Self {
-        let tree = Tree::new(extended_types);
-        let first = Moment {
-            digest: tree.digest(),
-            tree,
-            sessions: Rc::default(),
-            fires: Rc::new([]),
-            answer: None,
-        };
         Self {
             sent: BTreeMap::new(),
             proposals: VecDeque::new(),
-            moments: vec![first],
+            moments: vec![Moment::first(extended_types)],
             payloads: vec![Bytes::new()],
             begun: BTreeMap::new(),
             order: CommitInOrder::default(),
@@ -174,7 +311,7 @@ impl Ledger {
         let Some(proposal) = self.proposals.pop_front() else {
             return nothing_invented::unasked(zxid);
         };
-        let moment = self.apply(&proposal)?;
+        let moment = self.last().after(&proposal)?;
         tree_digest::same(
             zxid,
             "the replica predicted",
@@ -182,94 +319,6 @@ impl Ledger {
             moment.digest,
         )?;
         self.moments.push(moment);
-        Ok(())
-    }
-
-    fn apply(&self, proposal: &Proposal) -> Check<Moment> {
-        let Proposal {
-            zxid,
-            time,
-            cause,
-            closing,
-            ..
-        } = proposal;
-        let last = self.last();
-        let (mut tree, mut sessions, mut fires) =
-            (last.tree.clone(), Rc::clone(&last.sessions), Vec::new());
-        let mut answer = None;
-        match cause {
-            Cause::Request(xid, sent) => {
-                let body = match sent.request {
-                    Request::CloseSession => {
-                        Self::close(
-                            &mut tree,
-                            &mut sessions,
-                            sent.who.session,
-                            closing,
-                            *zxid,
-                            &mut fires,
-                        )?;
-                        Answer::ok(Reply::Empty)
-                    }
-                    _ => model::write(
-                        &mut tree,
-                        &sent.who,
-                        &sent.request,
-                        *zxid,
-                        *time,
-                        &mut fires,
-                    ),
-                };
-                answer = Some((sent.who.session, *xid, body));
-            }
-            Cause::Begin {
-                session,
-                timeout_ms,
-            } => {
-                Rc::make_mut(&mut sessions).insert(*session, *timeout_ms);
-            }
-            Cause::Expiry(session) => {
-                Self::close(
-                    &mut tree,
-                    &mut sessions,
-                    *session,
-                    closing,
-                    *zxid,
-                    &mut fires,
-                )?;
-            }
-            Cause::Abandoned(path) => {
-                if !model::delete_abandoned(&mut tree, path, *zxid, &mut fires) {
-                    return nothing_invented::unasked(format!("the deletion of {path} at {zxid}"));
-                }
-            }
-        }
-        Ok(Moment {
-            digest: tree.digest(),
-            tree,
-            sessions,
-            fires: fires.into(),
-            answer,
-        })
-    }
-
-    fn close(
-        tree: &mut Tree,
-        sessions: &mut Rc<BTreeMap<i64, i32>>,
-        session: i64,
-        closing: &[Text],
-        zxid: Zxid,
-        fires: &mut Vec<Fire>,
-    ) -> Check {
-        let mut listed = closing.to_vec();
-        listed.sort();
-        let owned = tree.ephemerals(session);
-        if listed != owned {
-            let what = format!("session {session:#x} ends and takes {listed:?}, it owns {owned:?}");
-            return super::check::broken(super::check::sessions_live::NAME, what);
-        }
-        model::close_session(tree, closing, zxid, fires);
-        Rc::make_mut(sessions).remove(&session);
         Ok(())
     }
 
@@ -315,12 +364,6 @@ impl Ledger {
         Zxid(i64::try_from(self.moments.len()).unwrap_or(i64::MAX) - 1)
     }
 
-    /// The world after a transaction that was applied.
-    #[must_use]
-    pub fn at(&self, zxid: Zxid) -> Option<&Moment> {
-        self.moments.get(usize::try_from(zxid.0).ok()?)
-    }
-
     /// The world after the newest transaction applied.
     ///
     /// # Panics
@@ -339,20 +382,6 @@ impl Ledger {
             .get(&session)
             .copied()
             .filter(|zxid| *zxid <= self.applied())
-    }
-
-    /// The answer to the write `xid` of `session`, which a reply says was transaction `zxid`.
-    ///
-    /// # Errors
-    /// When that was another transaction, or none.
-    pub fn answer(&self, zxid: Zxid, session: i64, xid: i32) -> Check<&Answer> {
-        match self.at(zxid).and_then(|moment| moment.answer.as_ref()) {
-            Some((of, number, answer)) if *of == session && *number == xid => Ok(answer),
-            other => super::check::broken(
-                replies_match_model::NAME,
-                format!("the reply to {xid} of {session:#x} names {zxid}, which was {other:?}"),
-            ),
-        }
     }
 
     /// A tree that was read out of a server at `zxid`, against the model's.

@@ -19,6 +19,7 @@ use super::check::{
     tree_digest,
 };
 use super::ctx::Ctx;
+use super::ledger::Witness as _;
 use super::plan::Planted;
 use super::probe::read_all;
 use super::server::{PowerCut, Run, state_params};

@@ -10,7 +10,7 @@ use super::check::{
     Check, broken, event_before_reveal, never_back_in_time, nothing_invented, read_your_writes,
     replies_match_model, session_fifo, watches_exact,
 };
-use super::ledger::Ledger;
+use super::ledger::Witness;
 use super::model::watches::{Told, Watches};
 use super::model::{self, Answer, Who};
 
@@ -107,7 +107,12 @@ impl View {
     ///
     /// # Errors
     /// When it should not have come, or not yet, or says something wrong.
-    pub fn on_frame(&mut self, frame: &Bytes, ledger: &Ledger, seen: &mut Seen) -> Check<Got> {
+    pub fn on_frame(
+        &mut self,
+        frame: &Bytes,
+        ledger: &impl Witness,
+        seen: &mut Seen,
+    ) -> Check<Got> {
         let mut reader = Reader::new(frame);
         let Ok(header) = ReplyHeader::read(&mut reader) else {
             return broken(
@@ -115,7 +120,8 @@ impl View {
                 format!("a frame without a header: {frame:?}"),
             );
         };
-        if header.zxid > ledger.applied() {
+        // An event of a setWatches names no transaction.
+        if header.zxid > Zxid::ZERO && ledger.at(header.zxid).is_none() {
             return nothing_invented::unasked(format!("{}, which a client is shown", header.zxid));
         }
         if header.xid == xid::NOTIFICATION {
@@ -126,7 +132,7 @@ impl View {
         self.on_reply(&header, &mut reader, ledger, seen)
     }
 
-    fn on_event(&mut self, zxid: Zxid, reader: &mut Reader<'_>, ledger: &Ledger) -> Check {
+    fn on_event(&mut self, zxid: Zxid, reader: &mut Reader<'_>, ledger: &impl Witness) -> Check {
         let Ok(WatcherEvent { kind, path, .. }) = WatcherEvent::read(reader) else {
             return broken(watches_exact::NAME, "an event that cannot be decoded");
         };
@@ -144,14 +150,12 @@ impl View {
     }
 
     /// Everything up to `zxid` has happened: which events follow from it?
-    fn look_ahead(&mut self, zxid: Zxid, ledger: &Ledger) {
-        while self.cursor < zxid {
-            self.cursor = self.cursor.next();
-            for fire in ledger
-                .at(self.cursor)
-                .iter()
-                .flat_map(|moment| moment.fires.iter())
-            {
+    fn look_ahead(&mut self, zxid: Zxid, ledger: &impl Witness) {
+        while let Some((next, moment)) = ledger.behind(self.cursor)
+            && next <= zxid
+        {
+            self.cursor = next;
+            for fire in moment.fires.iter() {
                 self.due
                     .extend(self.watches.fire(self.cursor, fire, &self.who.ids));
             }
@@ -162,7 +166,7 @@ impl View {
         &mut self,
         header: &ReplyHeader,
         reader: &mut Reader<'_>,
-        ledger: &Ledger,
+        ledger: &impl Witness,
         seen: &mut Seen,
     ) -> Check<Got> {
         let expected = self.sent.front().map(|sent| match sent.request {
@@ -223,7 +227,13 @@ impl View {
         Ok(Got::Reply(Box::new((request, found))))
     }
 
-    fn read(&mut self, request: &Request, who: &Who, zxid: Zxid, ledger: &Ledger) -> Check<Answer> {
+    fn read(
+        &mut self,
+        request: &Request,
+        who: &Who,
+        zxid: Zxid,
+        ledger: &impl Witness,
+    ) -> Check<Answer> {
         let Some(moment) = ledger.at(zxid) else {
             return nothing_invented::unasked(format!("the state at {zxid}"));
         };

@@ -1,0 +1,605 @@
+//! A client: sessions that move between servers, requests in bursts, pings, silence, watches set again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use jute_codec::data::Id;
+use jute_codec::frame::{take_frame, write_frame};
+use jute_codec::proto::{
+    ConnectRequest, ConnectResponse, EventType, PASSWORD_BYTES, ReplyHeader, Request,
+    RequestHeader, SetWatches, SetWatches2, WatcherEvent, xid,
+};
+use jute_codec::{ErrorCode, Jute, Reader, SessionId, Text, Zxid};
+
+use super::check::watches_survive::{self, Kind};
+use super::check::{Check, broken, sync_sees_all};
+use super::net::{End, FIRST_CLIENT, Item, Node, Way};
+use super::plan::Planted;
+use super::workload;
+use super::world::{Event, World};
+use crate::sim::check::{ack_means_durable, session_fifo};
+use crate::sim::ledger::{SentWrite, Witness as _};
+use crate::sim::model::{Answer, Who};
+use crate::sim::rng::Rng;
+use crate::sim::view::{Got, Seen, View, is_write};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Without a connection.
+    Away,
+    /// The handshake has been sent, at that time.
+    Knocking(i64),
+    /// With a session.
+    In,
+    /// Nobody hears of it any more.
+    Gone,
+}
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct SimClient {
+    node: Node,
+    rng: Rng,
+    phase: Phase,
+    timeout_us: i64,
+    /// The connection that it listens to, to which server, and what has come on it.
+    link: u64,
+    server: Node,
+    inbox: BytesMut,
+    view: Option<View>,
+    session: Option<(SessionId, [u8; PASSWORD_BYTES])>,
+    seen: Seen,
+    next_xid: i32,
+    requests_left: u64,
+    /// Sends nothing more on this connection.
+    closing: bool,
+    heard_us: i64,
+    sent_us: i64,
+    works_us: i64,
+    silent_until_us: i64,
+    /// The event that it decides at next; others are void.
+    turn: u64,
+    /// What the client, not the connection, watches, and since which transaction.
+    watched: BTreeMap<(Kind, String), Zxid>,
+    persistent: BTreeMap<String, bool>,
+    /// The server knows of `watched`.
+    watching: bool,
+    /// Of each sync under way, what had been shown when it was sent.
+    syncs: VecDeque<BTreeMap<i64, Zxid>>,
+    /// The last requests of the run are sent.
+    last_sent: bool,
+    pub(super) done: bool,
+}
+
+impl SimClient {
+    pub(super) fn new(number: usize, rng: Rng, timeout_ms: i64, requests: u64) -> Self {
+        Self {
+            node: FIRST_CLIENT + i64::try_from(number).unwrap_or_default(),
+            rng,
+            phase: Phase::Away,
+            timeout_us: timeout_ms * 1000,
+            link: 0,
+            server: 0,
+            inbox: BytesMut::new(),
+            view: None,
+            session: None,
+            seen: Seen::default(),
+            next_xid: 1,
+            requests_left: requests,
+            closing: false,
+            heard_us: 0,
+            sent_us: 0,
+            works_us: 0,
+            silent_until_us: 0,
+            turn: 0,
+            watched: BTreeMap::new(),
+            persistent: BTreeMap::new(),
+            watching: false,
+            syncs: VecDeque::new(),
+            last_sent: false,
+            done: false,
+        }
+    }
+
+    /// The session that the client keeps alive.
+    pub(super) fn keeps(&self) -> Option<i64> {
+        let (session, _) = self.session?;
+        (self.phase == Phase::In && !self.closing).then_some(session.0)
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let unanswered = self.view.as_ref().map(View::unanswered);
+        format!(
+            "client {} {:?} at {}, session {:?}, seen {:?}, unanswered {unanswered:?}, done {}",
+            self.node,
+            self.phase,
+            self.server,
+            self.session.map(|(session, _)| session),
+            self.seen,
+            self.done
+        )
+    }
+
+    /// Nobody will hear of it again.
+    fn vanish(&mut self, world: &mut World) {
+        if self.rng.chance(1, 2) {
+            self.hang_up(world);
+        }
+        // Its connection stays, if it has one; nobody listens there.
+        self.link = 0;
+        self.phase = Phase::Gone;
+        self.done = true;
+    }
+
+    /// Decides what to do next.
+    fn act(&mut self, world: &mut World) -> Check {
+        let now_us = world.now_us;
+        let (third, idle_us) = (self.timeout_us / 3, self.timeout_us / 6);
+        if self.phase == Phase::Gone {
+            return Ok(());
+        }
+        if now_us >= self.silent_until_us || world.is_mended() {
+            match self.phase {
+                Phase::Away => self.connect(world),
+                Phase::Knocking(since_us) if now_us - since_us > third => self.hang_up(world),
+                Phase::In if now_us - self.heard_us > 2 * third => self.hang_up(world),
+                Phase::In => {
+                    if world.is_mended() {
+                        self.finish(world);
+                    } else if now_us >= self.works_us {
+                        self.work(world);
+                    }
+                    if self.phase == Phase::In && now_us - self.sent_us > third {
+                        self.request(world, Request::Ping);
+                    }
+                }
+                Phase::Knocking(_) | Phase::Gone => {}
+            }
+        }
+        let most_us = match self.phase {
+            Phase::In if now_us < self.works_us => idle_us.min(self.works_us - now_us),
+            _ => idle_us,
+        };
+        let most_us = most_us.cast_unsigned();
+        let delay_us = if self.phase == Phase::Away {
+            let most_us = *self.rng.pick(&[100, 10_000, most_us]);
+            self.rng.below(most_us)
+        } else {
+            self.rng.between(most_us / 2, most_us)
+        };
+        self.act_after(world, delay_us.max(10));
+        Ok(())
+    }
+
+    fn act_after(&mut self, world: &mut World, delay_us: u64) {
+        self.turn += 1;
+        let (client, turn) = (self.node, self.turn);
+        world.after(delay_us, Event::Client { client, turn });
+    }
+
+    fn connect(&mut self, world: &mut World) {
+        let servers = world.server_ids();
+        let mut server = *self.rng.pick(&servers);
+        if server == self.server && self.rng.chance(3, 4) {
+            server = *self.rng.pick(&servers);
+        }
+        if self.session.is_some() && server != self.server {
+            world.report.moves += 1;
+        }
+        let request = ConnectRequest {
+            protocol_version: 0,
+            last_zxid_seen: self.seen.shown,
+            timeout_ms: i32::try_from(self.timeout_us / 1000).unwrap_or(i32::MAX),
+            session: self.session.map_or(SessionId::NONE, |(session, _)| session),
+            password: self
+                .session
+                .map(|(_, password)| Bytes::copy_from_slice(&password)),
+            read_only: self.rng.chance(1, 2).then_some(false),
+        };
+        self.server = server;
+        self.link = world.call(self.node, server);
+        self.inbox.clear();
+        self.closing = false;
+        self.last_sent = false;
+        self.watching = false;
+        self.syncs.clear();
+        self.phase = Phase::Knocking(world.now_us);
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, |out| request.write(out));
+        world.put_bytes(self.link, Way::ToCalled, bytes.into());
+    }
+
+    fn hang_up(&mut self, world: &mut World) {
+        if self.link != 0 {
+            world.close_end(self.link, Way::ToCaller);
+        }
+        self.forget_link();
+    }
+
+    fn forget_link(&mut self) {
+        self.link = 0;
+        self.view = None;
+        if self.phase == Phase::Gone {
+            return;
+        }
+        self.phase = Phase::Away;
+        if self.closing {
+            // It cannot know whether its session has ended; it begins another one.
+            self.forget_session();
+        }
+    }
+
+    fn forget_session(&mut self) {
+        self.session = None;
+        self.seen.written = Zxid::ZERO;
+        self.watched.clear();
+        self.persistent.clear();
+    }
+
+    fn work(&mut self, world: &mut World) {
+        let mean_us = world.plan.fault_ticks * world.tick_us() / world.plan.requests;
+        let pause_us = if self.rng.chance(1, 3) {
+            self.rng.below(2000)
+        } else {
+            self.rng.below(4 * mean_us)
+        };
+        self.works_us = world.now_us.saturating_add_unsigned(pause_us);
+        if self.closing || self.requests_left == 0 {
+            return;
+        }
+        match self.rng.below(60) {
+            0 => {
+                // Silence, perhaps for longer than the session lasts.
+                let silence_us = self.rng.below(2 * self.timeout_us.cast_unsigned());
+                self.silent_until_us = world.now_us.saturating_add_unsigned(silence_us);
+            }
+            1..=3 => self.hang_up(world),
+            4 => {
+                // A second connection for the same session; the first one is left to the server.
+                self.view = None;
+                self.connect(world);
+            }
+            5 => {
+                self.request(world, Request::CloseSession);
+                self.closing = true;
+            }
+            _ => {
+                let most = *self.rng.pick(&[1, 1, 2, 4, 8]);
+                for _ in 0..most.min(self.requests_left) {
+                    let request = if self.rng.chance(1, 2) {
+                        workload::write(&mut self.rng)
+                    } else {
+                        workload::read(&mut self.rng)
+                    };
+                    self.request(world, request);
+                    self.requests_left -= 1;
+                }
+            }
+        }
+    }
+
+    /// A last write, and a last sync: their answers show that nothing is left behind.
+    fn finish(&mut self, world: &mut World) {
+        let unanswered = self.view.as_ref().map_or(0, View::unanswered);
+        if !self.last_sent && !self.closing {
+            self.last_sent = true;
+            let write = workload::write(&mut self.rng);
+            self.request(world, write);
+            self.request(world, workload::sync());
+        } else if self.last_sent && unanswered == 0 {
+            self.done = true;
+        }
+    }
+
+    fn request(&mut self, world: &mut World, request: Request) {
+        let Some(view) = &mut self.view else {
+            return;
+        };
+        let number = match &request {
+            Request::Ping => xid::PING,
+            Request::SetWatches(_) | Request::SetWatches2(_) => xid::SET_WATCHES,
+            _ => {
+                self.next_xid += 1;
+                self.next_xid
+            }
+        };
+        let node = self.node;
+        world
+            .trace
+            .say(|| format!("client {node} sends {number} {request:?}"));
+        let mut bytes = Vec::new();
+        write_frame(&mut bytes, |out| {
+            RequestHeader {
+                xid: number,
+                op: request.op().code(),
+            }
+            .write(out);
+            request.write_body(out);
+        });
+        if is_write(&request) {
+            let sent = SentWrite {
+                conn: view.conn,
+                who: view.who.clone(),
+                request: request.clone(),
+            };
+            world.chronicle.on_sent(number, sent);
+        }
+        if matches!(request, Request::Sync(_)) {
+            self.syncs.push_back(world.chronicle.floors());
+        }
+        view.on_sent(number, request);
+        self.sent_us = world.now_us;
+        world.put_bytes(self.link, Way::ToCalled, bytes.into());
+    }
+
+    fn on_item(&mut self, world: &mut World, number: u64, epoch: i64, item: Item) -> Check {
+        if number != self.link {
+            return Ok(());
+        }
+        match item {
+            Item::Bytes(bytes) => self.inbox.extend_from_slice(&bytes),
+            Item::End => {
+                self.forget_link();
+                let most_us = *self
+                    .rng
+                    .pick(&[100, 10_000, self.timeout_us.cast_unsigned() / 6]);
+                let delay_us = self.rng.below(most_us);
+                self.act_after(world, delay_us);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        }
+        self.heard_us = world.now_us;
+        while let Ok(Some(frame)) = take_frame(&mut self.inbox, 1 << 24) {
+            world.trace.bytes(&frame);
+            if let Some(view) = &mut self.view {
+                let got = view.on_frame(&frame, &world.chronicle, &mut self.seen)?;
+                world.chronicle.on_revealed(self.seen.shown);
+                let node = self.node;
+                world
+                    .trace
+                    .say(|| format!("client {node} gets {got:?}, has seen {:?}", self.seen));
+                match got {
+                    Got::Event => self.on_event(world, &frame),
+                    Got::Reply(got) => self.on_reply(world, epoch, &got.0, &got.1)?,
+                }
+            } else {
+                self.on_connected(world, &frame)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, world: &mut World, frame: &Bytes) {
+        world.report.events_told += 1;
+        let mut reader = Reader::new(frame);
+        let event = ReplyHeader::read(&mut reader)
+            .and_then(|_| WatcherEvent::read(&mut reader))
+            .expect("it was decoded once");
+        let path = event.path.to_string();
+        let kinds: &[Kind] = match event.kind {
+            kind if kind == EventType::NodeChildrenChanged.code() => &[Kind::Children],
+            kind if kind == EventType::NodeDeleted.code() => {
+                &[Kind::Data, Kind::Existence, Kind::Children]
+            }
+            _ => &[Kind::Data, Kind::Existence],
+        };
+        for kind in kinds {
+            self.watched.remove(&(*kind, path.clone()));
+        }
+    }
+
+    fn on_reply(
+        &mut self,
+        world: &mut World,
+        epoch: i64,
+        request: &Request,
+        answer: &Answer,
+    ) -> Check {
+        let zxid = self.seen.shown;
+        let ok = answer.err == 0;
+        match request {
+            Request::CloseSession => self.closing = true,
+            Request::Sync(_) => {
+                world.report.syncs += 1;
+                let floors = self.syncs.pop_front().unwrap_or_default();
+                let floor = floors.range(..=epoch).next_back();
+                let floor = floor.map_or(Zxid::ZERO, |(_, zxid)| *zxid);
+                sync_sees_all::on_synced(floor, zxid)?;
+            }
+            Request::SetWatches(_) | Request::SetWatches2(_) => {
+                world.report.rewatched += 1;
+                self.watching = true;
+            }
+            Request::AddWatch(request) if ok => {
+                let path = request.path.as_deref().unwrap_or_default().to_owned();
+                self.persistent.insert(path, request.mode == 1);
+            }
+            Request::GetData(request) if request.watch && ok => {
+                self.watch(Kind::Data, request.path.as_ref());
+            }
+            Request::Exists(request) if request.watch && ok => {
+                self.watch(Kind::Data, request.path.as_ref());
+            }
+            Request::Exists(request) if request.watch && answer.err == ErrorCode::NoNode.code() => {
+                self.watch(Kind::Existence, request.path.as_ref());
+            }
+            Request::GetChildren(request) | Request::GetChildren2(request)
+                if request.watch && ok =>
+            {
+                self.watch(Kind::Children, request.path.as_ref());
+            }
+            _ => {}
+        }
+        if is_write(request) {
+            world.report.acknowledged += 1;
+        } else {
+            world.report.reads += 1;
+        }
+        if self.watching
+            && let Some(moment) = world.chronicle.at(zxid)
+        {
+            for ((kind, path), since) in &self.watched {
+                watches_survive::on_shown(*kind, path, *since, &moment.tree)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self, kind: Kind, path: Option<&Text>) {
+        let path = path.map(ToString::to_string).unwrap_or_default();
+        self.watched.entry((kind, path)).or_insert(self.seen.shown);
+    }
+
+    fn on_connected(&mut self, world: &mut World, frame: &Bytes) -> Check {
+        let Phase::Knocking(_) = self.phase else {
+            let what = format!("{frame:?} comes behind the end");
+            return broken(session_fifo::NAME, what);
+        };
+        let Ok(response) = ConnectResponse::read(&mut Reader::new(frame)) else {
+            return broken(session_fifo::NAME, format!("{frame:?} answers a handshake"));
+        };
+        if response.session == SessionId::NONE {
+            world.report.refused += 1;
+            self.forget_session();
+            return Ok(());
+        }
+        let same = self.session.is_none_or(|(session, password)| {
+            (session, password) == (response.session, response.password)
+        });
+        let agreed = i64::from(response.timeout_ms) * 1000 == self.timeout_us;
+        if !agreed || !same {
+            let what = format!("{response:?} for {:?}", self.session);
+            return broken(session_fifo::NAME, what);
+        }
+        match world.chronicle.began(response.session.0) {
+            None => {
+                let what = format!("{response:?} of a session that has not begun");
+                return broken(ack_means_durable::NAME, what);
+            }
+            Some(zxid) => world.chronicle.on_revealed(zxid),
+        }
+        self.session = Some((response.session, response.password));
+        self.phase = Phase::In;
+        let who = Who {
+            session: response.session.0,
+            ids: Rc::new([Id::new("ip", "127.0.0.1")]),
+        };
+        self.view = Some(View::new(self.link, who, self.seen.shown));
+        let watches_nothing = self.watched.is_empty() && self.persistent.is_empty();
+        if watches_nothing || world.plan.has(Planted::WatchesForgotten) {
+            self.watching = true;
+        } else {
+            let request = self.set_watches();
+            self.request(world, request);
+        }
+        Ok(())
+    }
+
+    /// What a client says first on a new connection.
+    fn set_watches(&self) -> Request {
+        let of = |wanted: Kind| {
+            let paths = self.watched.keys().filter(|(kind, _)| *kind == wanted);
+            Some(paths.map(|(_, path)| Some(Text::from(&**path))).collect())
+        };
+        let standard = SetWatches {
+            relative_zxid: self.seen.shown,
+            data_watches: of(Kind::Data),
+            exist_watches: of(Kind::Existence),
+            child_watches: of(Kind::Children),
+        };
+        if self.persistent.is_empty() {
+            return Request::SetWatches(standard);
+        }
+        let of = |wanted: bool| {
+            let paths = self
+                .persistent
+                .iter()
+                .filter(|(_, recursive)| **recursive == wanted);
+            Some(paths.map(|(path, _)| Some(Text::from(&**path))).collect())
+        };
+        Request::SetWatches2(SetWatches2 {
+            standard,
+            persistent_watches: of(false),
+            persistent_recursive_watches: of(true),
+        })
+    }
+}
+
+fn place(client: Node) -> usize {
+    usize::try_from(client - FIRST_CLIENT).unwrap_or_default()
+}
+
+impl World {
+    /// Lets a client do something with the world.
+    fn with_client(
+        &mut self,
+        client: Node,
+        act: impl FnOnce(&mut SimClient, &mut Self) -> Check,
+    ) -> Check {
+        let Some(mut acting) = self.clients[place(client)].take() else {
+            return Ok(());
+        };
+        let result = act(&mut acting, self);
+        self.clients[place(client)] = Some(acting);
+        result
+    }
+
+    /// A client decides what to do next.
+    pub(super) fn on_client(&mut self, client: Node, turn: u64) -> Check {
+        self.with_client(client, |client, world| {
+            if client.turn != turn {
+                return Ok(());
+            }
+            let node = client.node.cast_unsigned();
+            world.trace.step(world.now_us, "client", node);
+            client.act(world)
+        })
+    }
+
+    /// All faults are over: some clients are never heard of again.
+    pub(super) fn send_some_away(&mut self) -> Check {
+        for place in 0..self.clients.len() {
+            if self.rng.chance(1, 4) {
+                let client = FIRST_CLIENT + i64::try_from(place).unwrap_or_default();
+                self.with_client(client, |client, world| {
+                    client.vanish(world);
+                    Ok(())
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something reaches a client.
+    pub(super) fn at_client(&mut self, number: u64, end: End, item: Item) -> Check {
+        let is_end = matches!(item, Item::End);
+        let epoch = self.net.links.get(&number).map_or(0, |link| link.epoch);
+        if end.open {
+            self.with_client(end.node, |client, world| {
+                client.on_item(world, number, epoch, item)
+            })?;
+        }
+        if is_end && let Some(link) = self.net.links.get_mut(&number) {
+            link.caller.open = false;
+            self.net.forget_if_over(number);
+        }
+        Ok(())
+    }
+
+    /// A client is told that its session is over, by a server that serves in this epoch.
+    pub(super) fn on_refused(&self, client: Node, number: u64, epoch: i64) -> Check {
+        let Some(client) = &self.clients[place(client)] else {
+            return Ok(());
+        };
+        let Some((session, _)) = client.session.filter(|_| client.link == number) else {
+            return Ok(());
+        };
+        // Of what began later it knows nothing.
+        match self.chronicle.began(session.0) {
+            Some(zxid) if zxid.epoch() <= epoch => self.sessions.sent_away(session.0),
+            _ => Ok(()),
+        }
+    }
+}
