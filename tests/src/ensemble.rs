@@ -98,6 +98,20 @@ impl Ensemble {
         voters: usize,
         setup: Setup,
     ) -> anyhow::Result<Self> {
+        let mut ensemble = Self::spawn_of(implementations, voters, setup)?;
+        ensemble.wait_until_all_serve()?;
+        Ok(ensemble)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// When a server cannot be started.
+    pub fn spawn_of(
+        implementations: &[Implementation],
+        voters: usize,
+        setup: Setup,
+    ) -> anyhow::Result<Self> {
         let mut places = Vec::new();
         for _ in implementations {
             let [client, quorum, election] = [free_port()?, free_port()?, free_port()?];
@@ -108,7 +122,9 @@ impl Ensemble {
             });
         }
         let mut ensemble = Self::prepare_of(implementations, voters, &places, setup)?;
-        ensemble.launch()?;
+        for number in ensemble.all() {
+            ensemble.spawn(number)?;
+        }
         Ok(ensemble)
     }
 
