@@ -60,7 +60,7 @@ fn build(settings: &mut Settings, file: Option<&Path>, unreadable: bool) -> Opti
     let data_log_dir = directory(settings, "dataLogDir").or_else(|| data_dir.clone());
     let membership = members::read(settings, file, data_dir.as_deref());
     let ensemble = ensemble::read(settings, &membership);
-    let listeners = listeners(settings, &membership, unreadable);
+    let (listeners, has_main_listener) = listeners(settings, &membership, unreadable);
     let sessions = sessions(settings);
     let connections = connections(settings);
     let connection_throttle = connection_throttle(settings);
@@ -78,6 +78,7 @@ fn build(settings: &mut Settings, file: Option<&Path>, unreadable: bool) -> Opti
     );
     Some(Config {
         listeners,
+        has_main_listener,
         data_dir: data_dir?,
         data_log_dir: data_log_dir?,
         data_dir_autocreate: settings.flag("datadir.autocreate"),
@@ -128,10 +129,14 @@ fn directory(settings: &mut Settings, name: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Every plaintext listener; reports if there is none, or a host has no address.
+/// Every plaintext listener, and whether the first is that of `clientPort` or of this server's line; reports if there is none, or a host has no address.
 ///
 /// ZooKeeper: `QuorumPeerConfig.parseProperties`, `setupClientPort`.
-fn listeners(settings: &mut Settings, membership: &Membership, unreadable: bool) -> Vec<Listener> {
+fn listeners(
+    settings: &mut Settings,
+    membership: &Membership,
+    unreadable: bool,
+) -> (Vec<Listener>, bool) {
     let mut listeners: Vec<Listener> = Vec::new();
     let main = main_listener(settings);
     listeners.extend(main);
@@ -154,6 +159,7 @@ fn listeners(settings: &mut Settings, membership: &Membership, unreadable: bool)
             (Some(_), Some(_)) | (None, _) => {}
         }
     }
+    let has_main = !listeners.is_empty();
     const LIST: &str = "zabd.clientPortAddresses";
     for word in settings.words(LIST) {
         match HostPort::parse(&word) {
@@ -179,7 +185,7 @@ fn listeners(settings: &mut Settings, membership: &Membership, unreadable: bool)
         let message = "is not set, so that no client could connect";
         settings.report(severity, "clientPort", message);
     }
-    listeners
+    (listeners, has_main)
 }
 
 fn main_listener(settings: &mut Settings) -> Option<Listener> {

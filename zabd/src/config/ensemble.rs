@@ -44,8 +44,10 @@ pub struct EnsembleConfig {
     pub local_sessions_upgrading_enabled: bool,
     /// `db.autocreate`: whether a server without data and without the file `initialize` may vote.
     pub db_autocreate: bool,
-    /// `reconfigEnabled`; not served by this version.
+    /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// The main file, which is rewritten when the members change.
+    pub file: Option<PathBuf>,
     /// `standaloneEnabled`.
     pub standalone_enabled: bool,
 }
@@ -255,6 +257,7 @@ pub(super) fn read(settings: &mut Settings, membership: &Membership) -> Option<E
         local_sessions_upgrading_enabled: settings.flag("localSessionsUpgradingEnabled"),
         db_autocreate: settings.flag("db.autocreate"),
         reconfig_enabled: settings.flag("reconfigEnabled"),
+        file: membership.file.clone(),
         standalone_enabled: settings.flag("standaloneEnabled"),
     })
 }

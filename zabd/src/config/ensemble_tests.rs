@@ -510,21 +510,36 @@ fn the_dynamic_file_names_its_version() {
 }
 
 #[test]
-fn a_change_that_is_under_way_is_not_passed_over() {
+fn a_file_of_a_change_that_is_under_way_is_not_read() {
+    // The log knows of it.
     let scratch = Scratch::of_server("1");
     let path = scratch.write("members", &THREE[..THREE.find("initLimit").unwrap()]);
     scratch.write("zoo.cfg.dynamic.next", "server.1=zk1:1:2\nversion=5");
-    let text = "dynamicConfigFile=DIR/members\ninitLimit=1\nsyncLimit=1";
-    assert_eq!(
-        scratch.quiet_member(text).origin,
-        MembersOrigin::Dynamic(path)
-    );
-    let error = scratch.error(&format!("{text}\nreconfigEnabled=true"));
+    let text = "dynamicConfigFile=DIR/members\ninitLimit=1\nsyncLimit=1\nreconfigEnabled=true";
+    let ensemble = scratch.quiet_member(text);
+    assert_eq!(ensemble.origin, MembersOrigin::Dynamic(path));
+    assert_eq!(ensemble.members.version(), 0);
+    assert!(ensemble.reconfig_enabled);
+    assert_eq!(ensemble.file, Some(scratch.path.join("zoo.cfg")));
+}
+
+#[test]
+fn members_that_can_be_changed_stand_where_the_change_can_be_written() {
+    let scratch = Scratch::of_server("1");
+    let path = scratch.write("zoo.cfg", "initLimit=1\nsyncLimit=1\nreconfigEnabled=true");
+    let mut sources = Sources::file(&path);
+    let data_dir = scratch.path.to_str().unwrap();
+    let lines = THREE
+        .lines()
+        .take(3)
+        .filter_map(|line| line.split_once('='));
+    for (name, value) in lines.chain([("dataDir", data_dir), ("clientPort", "2181")]) {
+        let written = Written::new(name, value, Origin::Property);
+        sources.written.push(written);
+    }
+    let error = load(&sources).unwrap_err().to_string();
     assert!(
-        error.contains(
-            "DIR/zoo.cfg:1: error: dynamicConfigFile: a change of the members is under way in \
-             DIR/zoo.cfg.dynamic.next, which this version cannot bring to its end"
-        ),
+        error.contains("error: reconfigEnabled: needs the members, or dynamicConfigFile, to stand"),
         "{error}"
     );
 }
@@ -534,8 +549,7 @@ fn what_is_not_served_in_ensembles_is_warned_of_there_only() {
     let keys = "reconfigEnabled=true\nlocalSessionsEnabled=true\nlocalSessionsUpgradingEnabled=false\n\
                 observerMasterPort=2889\noraclePath=/o\nsyncEnabled=false\n";
     assert_eq!(scratch_findings(&format!("{keys}{THREE}")), {
-        "DIR/zoo.cfg:1: warning: reconfigEnabled: has no effect in an ensemble: the members cannot be changed at run time by this version\n\
-         DIR/zoo.cfg:4: warning: observerMasterPort: has no effect in an ensemble: only the leader serves observers\n\
+        "DIR/zoo.cfg:4: warning: observerMasterPort: has no effect in an ensemble: only the leader serves observers\n\
          DIR/zoo.cfg:5: warning: oraclePath: has no effect in an ensemble: an oracle is not asked; of two participants both are needed\n\
          DIR/zoo.cfg:6: warning: syncEnabled: has no effect in an ensemble: an observer always writes to disk\n"
     });

@@ -28,6 +28,8 @@ pub(super) struct Membership {
     pub(super) ensemble: Option<Ensemble>,
     /// Whether this server is meant to be a member, even if something is wrong.
     pub(super) is_member: bool,
+    /// The main file.
+    pub(super) file: Option<PathBuf>,
 }
 
 /// An ensemble as its lines give it.
@@ -48,7 +50,7 @@ pub(super) fn read(
     let dynamic = settings.text("dynamicConfigFile").map(PathBuf::from);
     let lines = member_lines(settings, dynamic.as_deref());
     let version = match &dynamic {
-        Some(path) => version_of_name(settings, path, file),
+        Some(path) => version_of_name(settings, path),
         None => written_version(settings),
     };
     let members = parse_members(settings, &lines).map(|members| members.with_version(version));
@@ -78,6 +80,7 @@ pub(super) fn read(
     let is_self = server_id.is_some_and(|id| is_member || members.is_voter(ServerId(id)));
     if is_member {
         warn_of_like_numbers(settings, &members, &lines);
+        check_rewritable(settings, file, &lines, dynamic.is_some());
     }
     let origin = dynamic.map_or(MembersOrigin::Static, MembersOrigin::Dynamic);
     let ensemble = is_member.then(|| Ensemble {
@@ -91,6 +94,30 @@ pub(super) fn read(
         lines,
         ensemble,
         is_member,
+        file: file.map(Path::to_owned),
+    }
+}
+
+/// Members that can be changed must be where the change can be written.
+fn check_rewritable(
+    settings: &mut Settings,
+    file: Option<&Path>,
+    lines: &[Written],
+    is_dynamic: bool,
+) {
+    let stands_in_file = |origin: Option<&Origin>| match (origin, file) {
+        (Some(Origin::File { path, .. }), Some(file)) => path.as_path() == file,
+        _ => false,
+    };
+    let is_rewritable = if is_dynamic {
+        stands_in_file(settings.origin("dynamicConfigFile"))
+    } else {
+        lines.iter().all(|line| stands_in_file(Some(&line.origin)))
+    };
+    if settings.flag("reconfigEnabled") && !is_rewritable {
+        let message = "needs the members, or dynamicConfigFile, to stand in the configuration file, which is rewritten \
+                       when they change";
+        settings.report(Severity::Error, "reconfigEnabled", message);
     }
 }
 
@@ -142,20 +169,7 @@ fn member_lines(settings: &mut Settings, dynamic: Option<&Path>) -> Vec<Written>
 /// The version that ends the name of the dynamic file, behind its last dot; 0 if none does.
 ///
 /// ZooKeeper: `QuorumPeerConfig.getVersionFromFilename`.
-fn version_of_name(settings: &mut Settings, path: &Path, file: Option<&Path>) -> i64 {
-    if let Some(file) = file
-        && settings.flag("reconfigEnabled")
-    {
-        let mut next = file.as_os_str().to_owned();
-        next.push(".dynamic.next");
-        if Path::new(&next).is_file() {
-            let message = format!(
-                "a change of the members is under way in {}, which this version cannot bring to its end",
-                Path::new(&next).display()
-            );
-            settings.report(Severity::Error, "dynamicConfigFile", message);
-        }
-    }
+fn version_of_name(settings: &mut Settings, path: &Path) -> i64 {
     let text = path.to_string_lossy();
     let number = text
         .rsplit_once('.')

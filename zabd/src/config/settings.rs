@@ -256,6 +256,11 @@ impl Settings {
         }
     }
 
+    /// Where the value of a key in force is written.
+    pub(super) fn origin(&self, name: &str) -> Option<&Origin> {
+        Some(&self.by_name.get(name)?.written.origin)
+    }
+
     /// Words of a list, trimmed. Empty words stay: some keys mind them.
     pub(super) fn words(&self, name: &str) -> Vec<String> {
         let text = self.text(name).unwrap_or_default();

@@ -28,6 +28,8 @@ pub struct Config {
     pub server_id: Option<i64>,
     /// How it takes part in an ensemble; `None` stands alone.
     pub ensemble: Option<EnsembleConfig>,
+    /// Whether the first of `listeners` is that of `clientPort`, or of this server's line among the members.
+    pub has_main_listener: bool,
     /// Timing of sessions.
     pub sessions: SessionConfig,
     /// Connections of clients.

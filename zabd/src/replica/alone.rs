@@ -33,6 +33,7 @@ impl Alone {
         let mut turn = Turn {
             clock,
             state,
+            zab: None,
             made: &mut made,
         };
         let mut alone = Self {
@@ -57,6 +58,7 @@ impl Alone {
         let mut turn = Turn {
             clock,
             state,
+            zab: None,
             made: &mut self.made,
         };
         match input {

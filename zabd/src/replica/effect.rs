@@ -72,6 +72,13 @@ pub enum Effect {
         /// What came of it.
         answer: Answer,
     },
+    /// `/zookeeper/config` is to say this, if it says something else.
+    Config {
+        /// The text.
+        text: Text,
+        /// The version of the membership.
+        version: i64,
+    },
     /// Clients may be served, and folds go on. Of a server that stands alone this goes without saying.
     Serve,
     /// Folds go on, and other servers serve clients: of a leader that takes none. Then as after [`Effect::Serve`].

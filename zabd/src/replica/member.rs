@@ -246,6 +246,7 @@ impl Member {
                 let mut turn = Turn {
                     clock: around.clock,
                     state: around.state,
+                    zab: Some(&self.zab),
                     made: &mut self.made,
                 };
                 leading.primary.on_wakeup(&mut turn);
@@ -284,6 +285,7 @@ impl Member {
                 let mut turn = Turn {
                     clock: around.clock,
                     state: around.state,
+                    zab: Some(&self.zab),
                     made: &mut self.made,
                 };
                 match submission {
@@ -343,6 +345,7 @@ impl Member {
             let mut turn = Turn {
                 clock: around.clock,
                 state: around.state,
+                zab: Some(&self.zab),
                 made: &mut self.made,
             };
             let last_proposed = Zxid(next.0 - 1);
@@ -357,6 +360,11 @@ impl Member {
                 next_hearing_ms: around.clock.monotonic_ms + hearing_ms(around.params),
             }
         };
+        let members = &self.zab.configs().committed;
+        around.effects.push(Effect::Config {
+            text: members.text(),
+            version: members.version(),
+        });
         let serves = self.zab.role() != Role::Leading || around.params.leader_serves;
         let effect = if serves {
             Effect::Serve
@@ -532,6 +540,7 @@ impl Member {
                 let mut turn = Turn {
                     clock,
                     state: around.state,
+                    zab: Some(&self.zab),
                     made: &mut self.made,
                 };
                 leading.primary.on_forwarded(&mut turn, &forwarded);

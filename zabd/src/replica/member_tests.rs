@@ -21,7 +21,7 @@ mod divergence;
 use super::Replica;
 use super::clock::Clock;
 use super::effect::Effect;
-use super::ensemble::{Configs, Members, ServerId};
+use super::ensemble::{Configs, Members, ServerId, Standalone};
 use super::input::Input;
 use super::params::{LocalSessions, ReplicaParams};
 use super::session::password::password_of;
@@ -35,6 +35,7 @@ const SYNC_LIMIT_MS: i64 = 5 * TICK_MS;
 struct Server {
     replica: Replica,
     state: State,
+    configs: Configs,
     epochs: Epochs,
     log: Vec<(Zxid, Bytes)>,
     /// What its copy has beyond that, in memory and on disk.
@@ -66,6 +67,10 @@ struct World {
     /// Connections that are tried again: when, how often still, from where, whose.
     dialing: Vec<(i64, u32, End, ServerId)>,
     conns_made: u64,
+    /// What a server knows of the membership when it starts; without one all have the same three.
+    members: BTreeMap<ServerId, Arc<Members>>,
+    /// Who the clients are besides where they come from.
+    ids: Vec<Id>,
     /// What clients got: events by connection, in words.
     heard: BTreeMap<ConnId, Vec<Heard>>,
     /// Clients are heard of all the time, unless they are in here.
@@ -150,12 +155,14 @@ impl World {
             local_sessions: self.local_sessions,
             read_only_after_ms: self.read_only_after_ms,
             leader_serves: !self.leaders_only_lead,
+            reconfig_enabled: true,
             ..ReplicaParams::default()
         };
         let usual = ZabParams::new(id);
         let zab_params = ZabParams {
             tick_ms: TICK_MS,
             recent_max: 3,
+            reconfig_enabled: true,
             counter_max: self.counter_max.unwrap_or(usual.counter_max),
             ..usual
         };
@@ -167,11 +174,12 @@ impl World {
             recent: Vec::new(),
             may_lack,
         };
+        let configs = self.configs_of(id, &state);
         let mut effects = Vec::new();
         let replica = Replica::member(
             params,
             zab_params,
-            configs(),
+            configs.clone(),
             recovered,
             self.clock(),
             &mut effects,
@@ -179,6 +187,7 @@ impl World {
         let server = Server {
             replica,
             state,
+            configs,
             epochs,
             log,
             altered: None,
@@ -192,9 +201,17 @@ impl World {
         self.carry_out(id, effects);
     }
 
+    /// What the server has stored of the membership, and what its log says of a change.
+    fn configs_of(&self, id: ServerId, state: &State) -> Configs {
+        let stored = self.members.get(&id);
+        let configs = stored.map_or_else(configs, |members| Configs::of(Arc::clone(members)));
+        configs.with_logged(state.config(), Standalone::Enabled)
+    }
+
     fn stop(&mut self, server: i64) -> (Vec<(Zxid, Bytes)>, Epochs) {
         let id = ServerId(server);
         let stopped = self.servers.remove(&id).unwrap();
+        self.members.insert(id, stopped.configs.committed);
         self.inputs.retain(|(to, _)| *to != id);
         self.dialing.retain(|(.., (server, _), _)| *server != id);
         let ends: Vec<End> = self
@@ -295,6 +312,7 @@ impl World {
 
     fn carry_out(&mut self, id: ServerId, effects: Vec<Effect>) {
         let mut outputs = Outputs::default();
+        let clock = self.clock();
         for effect in effects {
             let server = self.servers.get_mut(&id).unwrap();
             match effect {
@@ -333,6 +351,9 @@ impl World {
                 Effect::Answered { conn, xid, answer } => {
                     let zxid = server.state.last_zxid();
                     answer.tell(conn, xid, zxid, &mut outputs);
+                }
+                Effect::Config { text, version } => {
+                    server.state.set_config(&text, version, clock.wall_ms)
                 }
                 Effect::Serve => server.serves = server.diverged.is_none(),
                 Effect::ServeReadOnly => server.shows = true,
@@ -445,6 +466,9 @@ impl World {
                 self.checks.push((id.0, agrees));
                 self.tell(id, ZabInput::Checked { agrees });
             }
+            ZabEffect::Members { configs } => {
+                self.servers.get_mut(&id).unwrap().configs = configs;
+            }
             ZabEffect::RoleChanged { .. } | ZabEffect::ConnectElection => {}
             other => panic!("not needed in these stories: {other:?}"),
         }
@@ -544,7 +568,12 @@ impl World {
             session,
             xid,
             body: WriteBody::Request(request),
-            ids: Arc::from([Id::new("ip", "127.0.0.1")]),
+            ids: self
+                .ids
+                .iter()
+                .cloned()
+                .chain([Id::new("ip", "127.0.0.1")])
+                .collect(),
         };
         let submission = Submission::Write(request);
         self.step(ServerId(server), Input::Submitted(submission));
@@ -954,3 +983,6 @@ fn a_server_that_may_lack_something_neither_votes_nor_leads_before_it_has_everyt
     let kept = world.servers[&ServerId(3)].state.last_zxid();
     assert!(kept.epoch() >= 1, "{kept}");
 }
+
+#[path = "reconfig_tests.rs"]
+mod reconfig;

@@ -1,5 +1,7 @@
 //! Settings of a replica.
 
+use super::ensemble::Standalone;
+
 /// Whether sessions begin as this server's own, unknown to the others. Only of members of an ensemble.
 ///
 /// ZooKeeper: `localSessionsEnabled`, `localSessionsUpgradingEnabled`.
@@ -38,6 +40,10 @@ pub struct ReplicaParams {
     /// How long a member of an ensemble looks for a leader before it serves read-only clients, in milliseconds; `None`
     /// never does. ZooKeeper: `readonlymode.enabled`.
     pub read_only_after_ms: Option<i64>,
+    /// Whether a single participant would stand alone, so that no change may leave fewer than two.
+    pub standalone: Standalone,
+    /// Whether members may have several addresses.
+    pub multi_address: bool,
     /// How often abandoned containers and TTL nodes are looked for, in milliseconds.
     pub container_check_interval_ms: i64,
     /// How many of them are deleted in a minute at the most.
@@ -66,6 +72,8 @@ impl Default for ReplicaParams {
             local_sessions: LocalSessions::Off,
             leader_serves: true,
             read_only_after_ms: None,
+            standalone: Standalone::Enabled,
+            multi_address: false,
             container_check_interval_ms: 60_000,
             container_per_minute_max: 10_000,
             container_never_used_max_ms: 0,

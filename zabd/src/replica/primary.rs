@@ -16,9 +16,10 @@ use super::janitor::Janitor;
 use super::params::ReplicaParams;
 use super::request::overlay::{Overlay, Speculation};
 use super::request::prepare::{self, Asker};
+use super::request::reconfig::Membership;
 use super::session::password::{password_matches, password_of};
 use super::session::{Locals, Owner, SessionIds, SessionTracker, Upgrade};
-use super::zab::LinkId;
+use super::zab::{LinkId, Zab};
 use crate::state::conn::{ClientRequest, ConnId, Origin, ReplyKind, WriteBody};
 use crate::state::{Committed, State};
 
@@ -67,6 +68,8 @@ impl Proposal {
 pub(super) struct Turn<'a> {
     pub(super) clock: Clock,
     pub(super) state: &'a State,
+    /// The order that this server keeps among servers, of a leader.
+    pub(super) zab: Option<&'a Zab>,
     pub(super) made: &'a mut Vec<Made>,
 }
 
@@ -412,12 +415,21 @@ impl Primary {
         let tree = turn.state.tree();
         let mut speculation = Speculation::new(&mut self.overlay, tree, header.zxid);
         let mut exceeded = None;
+        let membership = turn
+            .zab
+            .filter(|_| matches!(request, Request::Reconfig(_)))
+            .map(|zab| Membership {
+                configs: zab.configs(),
+                synced: zab.synced(),
+                standalone: self.params.standalone,
+                multi_address: self.params.multi_address,
+            });
         let txn = prepare::prepare(
             &self.params,
             &header,
             request,
             asker,
-            turn.state,
+            (turn.state, membership.as_ref()),
             &mut speculation,
             &mut exceeded,
         );

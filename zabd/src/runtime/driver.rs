@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 
 use super::clock::SystemClock;
 use super::mailbox::{Mailbox, Taken};
+use super::membership::Membership;
 use super::milestones::Milestones;
 use super::peers::Peers;
 use crate::admin::SessionDeadlines;
@@ -20,7 +21,7 @@ use crate::net::client::Connections;
 use crate::net::stats::Sizes;
 use crate::replica::Replica;
 use crate::replica::effect::{Answer, Effect, WriteSeq};
-use crate::replica::ensemble::ServerId;
+use crate::replica::ensemble::{Configs, Members, ServerId};
 use crate::replica::input::Input;
 use crate::replica::session::SessionTracker;
 use crate::replica::zab::{Role, Zab, ZabEffect, ZabInput};
@@ -78,6 +79,8 @@ pub(super) struct Place {
     pub(super) learners: Vec<(ServerId, bool, bool)>,
     /// Of a leader: syncs of learners that wait.
     pub(super) pending_syncs: usize,
+    /// The members in force.
+    pub(super) members: Option<Arc<Members>>,
     /// Since when it has led a quorum, in monotonic milliseconds; -1 unless it does.
     pub(super) leading_since_ms: i64,
 }
@@ -90,6 +93,7 @@ impl Default for Place {
             leader: None,
             learners: Vec::new(),
             pending_syncs: 0,
+            members: None,
             leading_since_ms: -1,
         }
     }
@@ -111,6 +115,8 @@ enum Step {
         xid: i32,
         answer: Answer,
     },
+    /// `/zookeeper/config` says this.
+    Config(Text, i64),
     /// Lets clients do more, or sends all of them away.
     Serve(Service),
     /// Puts another state in place: when everything before has been applied, and before anything behind.
@@ -145,6 +151,8 @@ pub(super) struct Driver {
     pub(super) epochs: EpochFile,
     /// The other servers, of a member of an ensemble.
     pub(super) peers: Option<Peers>,
+    /// What goes by the membership in force, of a member of an ensemble.
+    pub(super) membership: Option<Membership>,
     pub(super) figures: Arc<DriverFigures>,
     /// Until then nothing is said of quotas, in monotonic milliseconds.
     pub(super) quota_silence_until_ms: i64,
@@ -289,6 +297,7 @@ impl Driver {
                 Effect::Answered { conn, xid, answer } => {
                     steps.push_back(Step::Answered { conn, xid, answer });
                 }
+                Effect::Config { text, version } => steps.push_back(Step::Config(text, version)),
                 Effect::Serve => {
                     if let Some(peers) = &self.peers {
                         peers.history_is_whole();
@@ -318,6 +327,7 @@ impl Driver {
                     | ZabEffect::Check
                     | ZabEffect::ReceiveSnapshot { .. }),
                 ) => steps.push_back(Step::ReplaceState(effect)),
+                Effect::Peer(ZabEffect::Members { configs }) => self.on_members(&configs),
                 Effect::Peer(effect) => {
                     self.milestones.on_peer_effect(now_ms, &effect);
                     self.tell_peers(effect);
@@ -345,6 +355,15 @@ impl Driver {
         if let Err(problem) = self.log.submit(log_thread::WriteSeq(write.0), what) {
             // Nothing is acknowledged from here on; the log thread has said why.
             error!(error = %problem, "a write was not taken by the log");
+        }
+    }
+
+    fn on_members(&mut self, configs: &Configs) {
+        if let Some(peers) = &mut self.peers {
+            peers.set_members(configs);
+        }
+        if let Some(membership) = &mut self.membership {
+            membership.follow(configs);
         }
     }
 
@@ -401,6 +420,9 @@ impl Driver {
                     }
                     Step::Answered { conn, xid, answer } => {
                         answer.tell(conn, xid, state.last_zxid(), outputs);
+                    }
+                    Step::Config(text, version) => {
+                        state.set_config(&text, version, self.clock.now().wall_ms);
                     }
                     Step::Serve(service) => {
                         let service = if self.diverged.is_none() {
@@ -526,6 +548,7 @@ impl Driver {
             leader: zab.leader(),
             learners: zab.learners(),
             pending_syncs: zab.pending_syncs(),
+            members: Some(Arc::clone(&zab.configs().committed)),
             leading_since_ms: since_ms,
         };
     }

@@ -13,6 +13,7 @@ mod driver;
 mod folder;
 mod history;
 mod mailbox;
+mod membership;
 mod milestones;
 mod peers;
 mod recover;

@@ -16,9 +16,9 @@ use super::history::History;
 use super::server::end_process;
 use super::transfer::{LogSource, SnapshotSink, SnapshotSource, refused};
 use crate::config::EnsembleConfig;
-use crate::net::election::{ElectionNet, ElectionParams};
+use crate::net::election::{ElectionNet, ElectionParams, OnMessage};
 use crate::net::peer::{PeerNet, PeerParams};
-use crate::replica::ensemble::{HostPort, Members, ServerId};
+use crate::replica::ensemble::{Configs, HostPort, Members, ServerId};
 use crate::replica::zab::{Role, ZabEffect, ZabInput};
 use crate::state::DigestMismatch;
 
@@ -37,9 +37,14 @@ pub enum PeersError {
 /// The connections to the other servers.
 pub(super) struct Peers {
     history: Arc<History>,
-    election: ElectionNet,
+    // There but for the moment in which it moves.
+    election: Option<ElectionNet>,
+    election_params: ElectionParams,
+    on_message: OnMessage,
     quorum: PeerNet,
-    /// Where the quorum ports are.
+    me: ServerId,
+    own_quorum: Vec<HostPort>,
+    /// Where the quorum ports are, in force or proposed.
     quorum_addresses: BTreeMap<ServerId, Vec<HostPort>>,
     handle: Handle,
     // Ends the thread that everything above runs on.
@@ -49,11 +54,12 @@ pub(super) struct Peers {
 impl Peers {
     pub(super) fn start(
         config: &EnsembleConfig,
+        configs: &Configs,
         history: Arc<History>,
         data_bytes_max: usize,
     ) -> Result<Self, PeersError> {
         let (handle, ending) = start_runtime().map_err(PeersError::Runtime)?;
-        let (quorum_addresses, election_addresses) = addresses(&config.members);
+        let (quorum_addresses, election_addresses) = addresses(&configs.committed);
         let own = |of: &BTreeMap<ServerId, Vec<HostPort>>| of.get(&config.me).cloned();
         let gate = Arc::clone(history.mailbox.gate());
 
@@ -68,20 +74,18 @@ impl Peers {
         params.handshake_timeout = Duration::from_millis(config.election.read_timeout_ms);
         params.keep_alive = config.election.tcp_keep_alive;
         let heard = Arc::clone(&history);
-        let election = ElectionNet::start(
-            params,
-            &handle,
-            Arc::clone(&gate),
-            Arc::new(move |from, notification| {
-                heard.tell(ZabInput::Notified { from, notification });
-            }),
-        )
-        .map_err(PeersError::Election)?;
-        election.set_members(election_addresses.clone(), election_addresses);
+        let on_message: OnMessage = Arc::new(move |from, notification| {
+            heard.tell(ZabInput::Notified { from, notification });
+        });
+        let election_params = params.clone();
+        let election =
+            ElectionNet::start(params, &handle, Arc::clone(&gate), Arc::clone(&on_message))
+                .map_err(PeersError::Election)?;
 
         let ticks =
             |ticks: u32| Duration::from_millis(u64::from(config.tick_ms) * u64::from(ticks));
-        let mut params = PeerParams::new(own(&quorum_addresses).unwrap_or_default());
+        let own_quorum = own(&quorum_addresses).unwrap_or_default();
+        let mut params = PeerParams::new(own_quorum.clone());
         params.listen_everywhere = config.listen_on_all_ips;
         params.keep_alive = config.election.tcp_keep_alive;
         params.initial_timeout = ticks(config.init_limit);
@@ -95,20 +99,88 @@ impl Peers {
             gate,
             Arc::new(move |input| heard.tell(input)),
         );
-        Ok(Self {
+        let mut peers = Self {
             history,
-            election,
+            election: Some(election),
+            election_params,
+            on_message,
             quorum,
+            me: config.me,
+            own_quorum,
             quorum_addresses,
             handle,
             _ending: ending,
-        })
+        };
+        peers.set_members(configs);
+        Ok(peers)
+    }
+
+    /// Goes by another membership from now on; its own ports move if that says so. A server that is no member any more
+    /// stays where it is.
+    pub(super) fn set_members(&mut self, configs: &Configs) {
+        let (quorum, election) = addresses(&configs.committed);
+        let (proposed_quorum, proposed_election) = addresses(&configs.proposed);
+        if let Some(own) = election.get(&self.me)
+            && *own != self.election_params.addresses
+        {
+            self.move_election(own.clone());
+        }
+        if let Some(election_net) = &self.election {
+            election_net.set_members(election, proposed_election);
+        }
+        if let Some(own) = quorum.get(&self.me)
+            && *own != self.own_quorum
+        {
+            self.own_quorum.clone_from(own);
+            self.quorum.set_addresses(own.clone());
+        }
+        self.quorum_addresses = proposed_quorum;
+        self.quorum_addresses.extend(quorum);
+    }
+
+    /// ZooKeeper: `QuorumPeer.restartLeaderElection`, where a port that cannot be bound ends the process.
+    fn move_election(&mut self, addresses: Vec<HostPort>) {
+        // The new port may be the old one on another address.
+        if let Some(former) = self.election.take() {
+            former.stop();
+        }
+        let former = std::mem::replace(&mut self.election_params.addresses, addresses);
+        let started = self.start_election().or_else(|problem| {
+            error!(
+                %problem,
+                "the election port that the membership names for this server cannot be opened; it stays at the former one, \
+                 where others may not find it"
+            );
+            self.election_params.addresses = former;
+            self.start_election()
+        });
+        match started {
+            Ok(election) => self.election = Some(election),
+            Err(problem) => {
+                error!(%problem, "no election port can be opened: ending the process");
+                end_process();
+            }
+        }
+    }
+
+    fn start_election(&self) -> io::Result<ElectionNet> {
+        let gate = Arc::clone(self.history.mailbox.gate());
+        let on_message = Arc::clone(&self.on_message);
+        ElectionNet::start(self.election_params.clone(), &self.handle, gate, on_message)
     }
 
     pub(super) fn carry_out(&self, effect: ZabEffect) {
         match effect {
-            ZabEffect::Notify { to, notification } => self.election.send(to, &notification),
-            ZabEffect::ConnectElection => self.election.connect_all(),
+            ZabEffect::Notify { to, notification } => {
+                if let Some(election) = &self.election {
+                    election.send(to, &notification);
+                }
+            }
+            ZabEffect::ConnectElection => {
+                if let Some(election) = &self.election {
+                    election.connect_all();
+                }
+            }
             ZabEffect::Connect { link, leader } => {
                 let leader = self.quorum_addresses.get(&leader).cloned();
                 self.quorum.connect(link, leader.unwrap_or_default());
@@ -177,7 +249,9 @@ impl Peers {
     }
 
     pub(super) fn stop(self) {
-        self.election.stop();
+        if let Some(election) = self.election {
+            election.stop();
+        }
         self.quorum.stop();
     }
 }

@@ -5,18 +5,19 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use thiserror::Error;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
 use super::driver::{Driver, DriverFigures, WAITING_SILENCE_MS};
 use super::folder::{FoldFigures, FoldSignal, Folder};
 use super::history::History;
 use super::mailbox::Mailbox;
+use super::membership::Membership;
 use super::milestones::Milestones;
 use super::peers::{Peers, PeersError};
 use super::recover::{
@@ -28,14 +29,14 @@ use crate::admin::{
     AdminContext, FourLetterWords, LearnerCounts, MemberFigures, Metrics, RuntimeFigures,
 };
 use crate::auth::Providers;
-use crate::config::{ConfFigures, Config};
+use crate::config::{ConfFigures, Config, EnsembleConfig};
 use crate::net::client::{
     ClientContext, Connections, ListenerInfo, ServeError, ServeHandle, serve,
 };
 use crate::net::stats::ServerStats;
 use crate::replica::Replica;
 use crate::replica::effect::WriteSeq;
-use crate::replica::ensemble::Configs;
+use crate::replica::ensemble::{Configs, Members};
 use crate::replica::input::Input;
 use crate::replica::zab::{Recovered, ZabInput};
 use crate::state::{Service, State, StateParams};
@@ -128,7 +129,7 @@ impl Server {
                 Replica::member(
                     settings::replica(&config),
                     settings::zab(ensemble),
-                    Configs::of(Arc::clone(&ensemble.members)),
+                    configs_of(ensemble, &state),
                     recovered,
                     clock.now(),
                     &mut effects,
@@ -218,7 +219,16 @@ impl Server {
                     log_begins: AtomicI64::new(0),
                     others_suffice: others_suffice(&ensemble.members, ensemble.me),
                 };
-                Some(Peers::start(ensemble, Arc::new(history), field_bytes_max)?)
+                let configs = replica.zab().map_or_else(
+                    || Configs::of(Arc::clone(&ensemble.members)),
+                    |zab| zab.configs().clone(),
+                );
+                Some(Peers::start(
+                    ensemble,
+                    &configs,
+                    Arc::new(history),
+                    field_bytes_max,
+                )?)
             }
         };
         let after_batch = Arc::clone(&fold_signal);
@@ -227,6 +237,18 @@ impl Server {
         drop(Metrics::of_process());
         let is_member = shared.config.ensemble.is_some();
         let milestones = Milestones::new(clock.monotonic().now_ms(), is_member);
+        let rebinder = Arc::new(OnceLock::new());
+        let membership = shared
+            .config
+            .ensemble
+            .as_ref()
+            .map(|ensemble| Membership::new(&shared.config, ensemble, Arc::clone(&rebinder)));
+        let clients = shared.serve(&log_figures)?;
+        for address in clients.local_addrs() {
+            info!(%address, "serving clients");
+        }
+        // Nobody else has it yet.
+        drop(rebinder.set(clients.rebinder()));
         let driver = Driver {
             replica,
             state: Arc::clone(&shared.state),
@@ -236,6 +258,7 @@ impl Server {
             log: log_handle,
             epochs,
             peers,
+            membership,
             figures: Arc::clone(&shared.driver),
             quota_silence_until_ms: 0,
             diverged: None,
@@ -244,10 +267,6 @@ impl Server {
             after_batch: Box::new(move |report| after_batch.after_batch(report)),
         };
         let driver = spawn("zabd-driver", move || driver.run(effects))?;
-        let clients = shared.serve(&log_figures)?;
-        for address in clients.local_addrs() {
-            info!(%address, "serving clients");
-        }
         Ok(Self {
             clients,
             mailbox: shared.mailbox,
@@ -308,6 +327,25 @@ fn begin(
     }
 }
 
+/// What this server knows of the membership: the files, and what the log says of a change.
+fn configs_of(ensemble: &EnsembleConfig, state: &State) -> Configs {
+    let configs = Configs::of(Arc::clone(&ensemble.members));
+    if !ensemble.reconfig_enabled {
+        return configs;
+    }
+    let standalone = settings::standalone(ensemble.standalone_enabled);
+    let configs = configs.with_logged(state.config(), standalone);
+    if configs.is_changing() {
+        warn!(
+            file = format!("{:x}", configs.committed.version()),
+            log = format!("{:x}", configs.proposed.version()),
+            "the log has a newer membership than the files: unless another server knows which is in force, a quorum of both is \
+             needed"
+        );
+    }
+    configs
+}
+
 impl Shared {
     fn serve(&self, log: &Arc<FsyncStats>) -> Result<ServeHandle, StartError> {
         let params = Arc::new(settings::net(&self.config));
@@ -365,11 +403,21 @@ impl Shared {
             data_dir_bytes,
             data_log_dir: &self.layout.log_dir,
             data_log_bytes,
-            members: None,
+            members: self.members().as_deref(),
             is_read_only: self
                 .member_figures()
                 .is_some_and(|member| member.is_read_only),
         })
+    }
+
+    /// Those in force, as far as the driver has said so.
+    fn members(&self) -> Option<Arc<Members>> {
+        let place = self
+            .driver
+            .place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        place.members.clone()
     }
 
     fn dir_bytes(&self) -> (u64, u64) {
@@ -380,12 +428,13 @@ impl Shared {
     }
 
     fn member_figures(&self) -> Option<MemberFigures> {
-        let members = &self.config.ensemble.as_ref()?.members;
+        let configured = &self.config.ensemble.as_ref()?.members;
         let place = self
             .driver
             .place
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let members = place.members.as_ref().unwrap_or(configured);
         Some(MemberFigures {
             role: place.role,
             is_read_only: place.is_read_only,

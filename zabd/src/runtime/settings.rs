@@ -10,6 +10,7 @@ use crate::auth::{DigestAlgorithm, DigestParams, ProviderParams};
 use crate::config::{self, Config, EnsembleConfig};
 use crate::net::client::{ListenAddr, NetParams};
 use crate::net::throttle::{ThrottleParams, ThrottleWeights};
+use crate::replica::ensemble::Standalone;
 use crate::replica::params::{LocalSessions, ReplicaParams};
 use crate::replica::zab::ZabParams;
 use crate::state::StateParams;
@@ -71,6 +72,11 @@ pub(super) fn replica(config: &Config) -> ReplicaParams {
             .is_none_or(|ensemble| ensemble.leader.serves_clients),
         read_only_after_ms: (config.ensemble.is_some() && config.read_only_mode_enabled)
             .then(|| READ_ONLY_AFTER_MS_MIN.max(config.sessions.tick_ms.into())),
+        standalone: standalone(config.standalone_enabled),
+        multi_address: config
+            .ensemble
+            .as_ref()
+            .is_some_and(|ensemble| ensemble.multi_address.enabled),
         container_check_interval_ms: config.containers.check_interval_ms.into(),
         container_per_minute_max: config.containers.max_per_minute.into(),
         container_never_used_max_ms: config
@@ -99,12 +105,21 @@ pub(super) fn zab(ensemble: &EnsembleConfig) -> ZabParams {
         init_limit: ensemble.init_limit.into(),
         sync_limit: ensemble.sync_limit.into(),
         recent_max: ensemble.leader.commit_log_count as usize,
+        reconfig_enabled: ensemble.reconfig_enabled,
+        standalone: standalone(ensemble.standalone_enabled),
         force_snapshot_sync: ensemble.leader.force_snapshot_sync,
         snap_syncs_max: ensemble.leader.snap_syncs_max as usize,
         diff_syncs_max: ensemble.leader.diff_syncs_max as usize,
         notification_min_ms: ensemble.election.notification_min_ms.into(),
         notification_max_ms: ensemble.election.notification_max_ms.into(),
         ..ZabParams::new(ensemble.me)
+    }
+}
+
+pub(super) const fn standalone(is_enabled: bool) -> Standalone {
+    match is_enabled {
+        true => Standalone::Enabled,
+        false => Standalone::Disabled,
     }
 }
 

@@ -26,6 +26,7 @@ pub mod watch;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use jute_codec::data::StatPersisted;
 use jute_codec::digest::DIGEST_VERSION;
 use jute_codec::txn::TxnEntry;
 use jute_codec::{SessionId, Text, Zxid};
@@ -187,6 +188,40 @@ impl State {
                 found,
             })
         }
+    }
+
+    /// Makes `/zookeeper/config` say what the membership is, if it says something else. No transaction does this: of a
+    /// membership that only files, or other servers, have told of there is none.
+    ///
+    /// ZooKeeper: `ZKDatabase.initConfigInZKDatabase`.
+    pub fn set_config(&mut self, text: &Text, version: i64, now_ms: i64) {
+        let Some(node) = self.tree.find(tree::path::CONFIG) else {
+            return;
+        };
+        if self.tree.data(node) == Some(text.as_bytes()) {
+            return;
+        }
+        let stat = StatPersisted {
+            mzxid: Zxid(version),
+            mtime: now_ms,
+            version: -1,
+            ..self.tree.stored_stat(node).clone()
+        };
+        let change = tree::Change {
+            stat: Some(stat),
+            data: Some(Some(text.as_bytes_shared())),
+            acl: None,
+        };
+        self.tree.change(node, tree::path::CONFIG, change);
+    }
+
+    /// What `/zookeeper/config` says, with its version, unless somebody has merely written something there.
+    #[must_use]
+    pub fn config(&self) -> Option<(&str, i64)> {
+        let node = self.tree.find(tree::path::CONFIG)?;
+        let stat = self.tree.stored_stat(node);
+        let text = std::str::from_utf8(self.tree.data(node)?).ok()?;
+        (stat.version == -1).then_some((text, stat.mzxid.0))
     }
 
     /// The newest transaction applied.

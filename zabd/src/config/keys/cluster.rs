@@ -29,10 +29,9 @@ pub(super) const CLUSTER: &[Key] = &[
     own("standaloneEnabled", TRUE_OR_FALSE, "true").doc(
         "true: a single participant runs standalone. false: it is an ensemble of one",
     ),
-    own("reconfigEnabled", TRUE_OR_FALSE, "false").alone(NO_RECONFIG)
-    .doc(
-        "allows changing the members at run time; a standalone server refuses it either way, with \
-         different errors",
+    own("reconfigEnabled", TRUE_OR_FALSE, "false").doc(
+        "allows changing the members at run time, and rewriting the file for it; a standalone server refuses it either \
+         way, with different errors",
     ),
     own("initLimit", int(INT_MIN, INT_MAX), "0")
         .ensemble()
@@ -235,6 +234,5 @@ pub(super) const CLUSTER: &[Key] = &[
     .doc("TCP_NODELAY on a follower's connection to the leader"),
 ];
 
-const NO_RECONFIG: &str = "the members cannot be changed at run time by this version";
 const NO_TRACKER: &str = "packets between servers are not kept";
 const ALWAYS_NODELAY: &str = "connections between servers never delay what is small";

@@ -48,7 +48,7 @@ pub use connections::Connections;
 pub use link::{ConnInfo, ConnStats};
 pub use listener::{ListenAddr, ListenerInfo};
 pub use params::NetParams;
-pub use serve::{ServeError, ServeHandle, serve};
+pub use serve::{Rebinder, ServeError, ServeHandle, serve};
 
 use super::clock::MonotonicClock;
 pub use super::listen::BindError;

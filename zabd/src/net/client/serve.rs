@@ -3,12 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle as Task;
+use tracing::{error, info, warn};
 
 use super::ClientContext;
 use super::link::Ending;
@@ -23,7 +25,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// What connections have in common besides the context.
 pub(super) struct Shared {
     pub(super) ctx: ClientContext,
-    pub(super) listeners: Vec<ListenerInfo>,
+    /// All there ever were: connections know theirs by its place.
+    listeners: RwLock<Vec<ListenerInfo>>,
     /// What large frames take, in bytes.
     pub(super) large_bytes: AtomicUsize,
     /// Connections that are closed but whose sockets linger.
@@ -38,7 +41,7 @@ impl Shared {
         let seed = std::hash::BuildHasher::hash_one(&RandomState::default(), 0) | 1;
         Self {
             ctx,
-            listeners,
+            listeners: RwLock::new(listeners),
             large_bytes: AtomicUsize::new(0),
             lingering: AtomicUsize::new(0),
             throttle: Mutex::new((throttle, seed)),
@@ -48,6 +51,13 @@ impl Shared {
     // Nothing under this lock panics half-way through a change.
     fn throttle(&self) -> MutexGuard<'_, (BlueThrottle, u64)> {
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The listener of that place.
+    pub(super) fn listener(&self, index: usize) -> ListenerInfo {
+        self.listeners
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)[index]
     }
 
     /// Whether a handshake may go on.
@@ -77,11 +87,28 @@ impl Shared {
     }
 }
 
+/// Has clients come to other addresses.
+#[derive(Debug, Clone)]
+pub struct Rebinder(mpsc::UnboundedSender<Vec<ListenAddr>>);
+
+impl Rebinder {
+    /// Listens on these addresses, and on none of those before. Connections stay. An address that cannot be listened on is
+    /// tried again until it can.
+    ///
+    /// ZooKeeper: `ServerCnxnFactory.reconfigure`.
+    pub fn rebind(&self, listeners: Vec<ListenAddr>) {
+        if self.0.send(listeners).is_err() {
+            warn!("clients are not served any more, at no address");
+        }
+    }
+}
+
 /// Serves clients until it is stopped or dropped.
 #[derive(Debug)]
 pub struct ServeHandle {
     local_addrs: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
+    rebinder: Rebinder,
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -90,6 +117,12 @@ impl ServeHandle {
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.local_addrs
+    }
+
+    /// To change the addresses.
+    #[must_use]
+    pub fn rebinder(&self) -> Rebinder {
+        self.rebinder.clone()
     }
 
     /// Stops accepting, closes all connections once they have what they were told, and waits for that a few seconds
@@ -104,7 +137,7 @@ impl ServeHandle {
         if let Some(acceptor) = self.acceptor.take()
             && acceptor.join().is_err()
         {
-            tracing::error!("the thread that accepts connections panicked");
+            error!("the thread that accepts connections panicked");
         }
     }
 }
@@ -140,6 +173,7 @@ pub fn serve(
         .collect();
     let shared = Arc::new(Shared::new(ctx, infos));
     let (stop, stopped) = watch::channel(false);
+    let (rebind, rebinds) = mpsc::unbounded_channel();
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
@@ -157,8 +191,10 @@ pub fn serve(
     let acceptor = std::thread::Builder::new()
         .name("client-accept".to_owned())
         .spawn(move || {
-            if let Err(error) = runtime.block_on(accept_all(bound, &shared, &workers, stopped)) {
-                tracing::error!(%error, "accepting connections is not possible");
+            if let Err(error) =
+                runtime.block_on(accept_all(bound, &shared, &workers, stopped, rebinds))
+            {
+                error!(%error, "accepting connections is not possible");
             }
             // Listeners are closed with their runtime, so no connection comes in behind this.
             drop(runtime);
@@ -168,6 +204,7 @@ pub fn serve(
     Ok(ServeHandle {
         local_addrs,
         stop,
+        rebinder: Rebinder(rebind),
         acceptor: Some(acceptor),
     })
 }
@@ -177,6 +214,7 @@ async fn accept_all(
     shared: &Arc<Shared>,
     workers: &[Worker],
     mut stopped: watch::Receiver<bool>,
+    mut rebinds: mpsc::UnboundedReceiver<Vec<ListenAddr>>,
 ) -> io::Result<()> {
     let targets: Arc<[Target]> = workers
         .iter()
@@ -185,22 +223,74 @@ async fn accept_all(
             sender: worker.sender.clone(),
         })
         .collect();
+    let mut accepting = Vec::new();
     for (index, listener) in listeners.into_iter().enumerate() {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        tokio::spawn(listener::accept(
-            listener,
-            index,
-            Arc::clone(shared),
-            Arc::clone(&targets),
-        ));
+        accepting.push(accept_at(listener, index, shared, &targets)?);
     }
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let mut wanted = None;
     loop {
         tokio::select! {
             _ = sweep.tick() => shared.end_silent(),
+            Some(listeners) = rebinds.recv() => {
+                for task in accepting.drain(..) {
+                    task.abort();
+                    // The port is free once the task is gone.
+                    drop(task.await);
+                }
+                wanted = Some(listeners);
+            }
             _ = stopped.wait_for(|stop| *stop) => return Ok(()),
         }
+        if let Some(listeners) = wanted.take_if(|_| accepting.is_empty()) {
+            match bind_again(&listeners, shared, &targets) {
+                Ok(tasks) => accepting = tasks,
+                Err(error) => {
+                    let problem = error.to_string();
+                    warn!(problem, "clients cannot connect; trying again");
+                    wanted = Some(listeners);
+                }
+            }
+        }
     }
+}
+
+fn bind_again(
+    listeners: &[ListenAddr],
+    shared: &Arc<Shared>,
+    targets: &Arc<[Target]>,
+) -> Result<Vec<Task<()>>, ServeError> {
+    let mut bound = Vec::new();
+    for listen in listeners {
+        bound.push(bind(listen.addr, shared.ctx.params.listen_backlog)?);
+    }
+    let mut tasks = Vec::new();
+    for listener in bound {
+        let local_addr = listener.local_addr()?;
+        let mut infos = shared
+            .listeners
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let index = infos.len();
+        infos.push(ListenerInfo { index, local_addr });
+        drop(infos);
+        tasks.push(accept_at(listener, index, shared, targets)?);
+        info!(address = %local_addr, "serving clients");
+    }
+    Ok(tasks)
+}
+
+fn accept_at(
+    listener: TcpListener,
+    index: usize,
+    shared: &Arc<Shared>,
+    targets: &Arc<[Target]>,
+) -> io::Result<Task<()>> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let (shared, targets) = (Arc::clone(shared), Arc::clone(targets));
+    Ok(tokio::spawn(listener::accept(
+        listener, index, shared, targets,
+    )))
 }
 
 /// Why clients cannot be served.

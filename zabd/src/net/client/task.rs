@@ -300,8 +300,8 @@ impl Task {
         link.set_interest_ops(0);
         link.stats().received += 1;
         self.ctx().stats.packets_received.add(1);
-        let listener = &self.registered.shared.listeners[link.listener];
-        let answer = words.answer(word, &argument[..wanted], link.conn, listener);
+        let listener = self.registered.shared.listener(link.listener);
+        let answer = words.answer(word, &argument[..wanted], link.conn, &listener);
         self.out.buffer().extend_from_slice(&answer);
         Err(Cause::FourLetter)
     }

@@ -40,8 +40,8 @@ async fn bind(shared: &Arc<Shared>) -> Vec<tokio::net::TcpListener> {
     loop {
         let binding = Arc::clone(shared);
         let bound = tokio::task::spawn_blocking(move || {
-            let params = &binding.params;
-            listen::bind_hosts(&params.addresses, params.listen_everywhere, BACKLOG)
+            let everywhere = binding.params.listen_everywhere;
+            listen::bind_hosts(&binding.addresses(), everywhere, BACKLOG)
         });
         match bound
             .await

@@ -60,6 +60,8 @@ struct Table {
     accepted: u64,
     listening: Option<AbortHandle>,
     local_addrs: Vec<SocketAddr>,
+    /// Where learners are to find this server.
+    addresses: Vec<HostPort>,
     // Cloned into whoever listens; none any more after the stop.
     closing: Option<mpsc::Sender<()>>,
 }
@@ -83,6 +85,7 @@ impl PeerNet {
         let (closing, closed) = mpsc::channel();
         let table = Table {
             closing: Some(closing),
+            addresses: params.addresses.clone(),
             ..Table::default()
         };
         let shared = Arc::new(Shared {
@@ -110,6 +113,18 @@ impl PeerNet {
             let shared = Arc::clone(&self.shared);
             let listening = self.shared.handle.spawn(listening::run(shared, closing));
             table.listening = Some(listening.abort_handle());
+        }
+    }
+
+    /// Where learners are to find this server, from now on; if it listens, there. Connections stay.
+    pub fn set_addresses(&self, addresses: Vec<HostPort>) {
+        let mut table = self.shared.table();
+        let is_listening = table.listening.is_some();
+        table.addresses = addresses;
+        drop(table);
+        if is_listening {
+            self.listen(false);
+            self.listen(true);
         }
     }
 
@@ -225,6 +240,11 @@ impl Shared {
     // Nothing under this lock panics half-way through a change.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where to listen.
+    pub(super) fn addresses(&self) -> Vec<HostPort> {
+        self.table().addresses.clone()
     }
 
     fn link(&self, link: LinkId) -> Option<Arc<Link>> {

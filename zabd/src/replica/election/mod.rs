@@ -161,9 +161,33 @@ impl Election {
         self.tally(now_ms, configs);
     }
 
+    /// Whether this server observes, from now on.
+    ///
+    /// ZooKeeper: `QuorumPeer.setLearnerType`.
+    pub const fn set_observer(&mut self, is_observer: bool) {
+        self.params.is_observer = is_observer;
+    }
+
+    /// A change of the membership has said who leads: no election is held. The vote is told as that of one.
+    ///
+    /// ZooKeeper: `QuorumPeer.updateVote`.
+    pub fn designate(&mut self, leader: ServerId, candidacy: Candidacy) -> Vote {
+        let vote = Vote {
+            leader,
+            zxid: candidacy.zxid,
+            election_epoch: self.round,
+            peer_epoch: candidacy.peer_epoch,
+        };
+        self.looking = None;
+        self.current = Some(vote);
+        self.is_serving = true;
+        self.supporters = BTreeSet::new();
+        vote
+    }
+
     /// Takes a notification, whatever this server is doing.
     ///
-    /// Who does not vote is answered and not counted. The membership in the message is not looked at.
+    /// Who does not vote is answered and not counted. The membership in the message is not looked at here.
     ///
     /// ZooKeeper: `FastLeaderElection.Messenger.WorkerReceiver.run`.
     pub fn on_notification(
@@ -391,7 +415,7 @@ impl Election {
                     let leader = votes.get(&vote.leader);
                     leader.is_some_and(|ballot| ballot.state == PeerState::Leading)
                 };
-                is_leading && configs.is_quorum(supporters)
+                is_leading && is_followed(vote.leader == self.params.me, configs, supporters)
             });
         if let Some((_, supporters)) = decision {
             self.round = vote.election_epoch;
@@ -517,6 +541,16 @@ impl Looking {
         self.lost
             .is_some_and(|lost| voters.all(|voter| voter == lost || supporters.contains(&voter)))
     }
+}
+
+/// Whether these are enough for a leader that they say they have. To follow it a quorum of either membership will do,
+/// where a change is under way: this server may know of one that the leader has not, and that will not come into force.
+/// Whether it can lead is for itself to find out.
+fn is_followed(is_me: bool, configs: &Configs, supporters: &BTreeSet<ServerId>) -> bool {
+    configs.is_quorum(supporters)
+        || !is_me
+            && configs.is_changing()
+            && (configs.committed.is_quorum(supporters) || configs.proposed.is_quorum(supporters))
 }
 
 /// Who has cast this vote.

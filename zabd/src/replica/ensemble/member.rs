@@ -136,7 +136,8 @@ impl Member {
                 == other.client.as_ref().map(HostPort::normalized)
     }
 
-    fn quorum_addresses(&self) -> BTreeSet<(String, u16)> {
+    /// Its quorum ports, each with its host as it is compared.
+    pub(super) fn quorum_addresses(&self) -> BTreeSet<(String, u16)> {
         let addresses = self.addresses.iter();
         addresses
             .map(|address| (normalized(&address.host), address.quorum_port))

@@ -169,13 +169,39 @@ impl Members {
         if self.groups.is_some() != other.groups.is_some() {
             return false;
         }
-        self.version == other.version
-            || self.groups == other.groups
-                && self.servers.len() == other.servers.len()
-                && self.servers.iter().all(|(server, member)| {
-                    let twin = other.servers.get(server);
-                    twin.is_some_and(|twin| member.is_same_as(twin))
-                })
+        self.version == other.version || self.has_same_servers(other)
+    }
+
+    /// Whether members and groups are the same, whatever the versions.
+    #[must_use]
+    pub fn has_same_servers(&self, other: &Self) -> bool {
+        self.groups == other.groups
+            && self.servers.len() == other.servers.len()
+            && self.servers.iter().all(|(server, member)| {
+                let twin = other.servers.get(server);
+                twin.is_some_and(|twin| member.is_same_as(twin))
+            })
+    }
+
+    /// Whether the server is a member that does not vote. One that is no member is none.
+    #[must_use]
+    pub fn is_observer(&self, server: ServerId) -> bool {
+        self.servers
+            .get(&server)
+            .is_some_and(|member| member.role == Role::Observer)
+    }
+
+    /// Whether other servers reach this one, which votes in both, at the same quorum ports.
+    #[must_use]
+    pub fn has_voter_at_same_place(&self, other: &Self, server: ServerId) -> bool {
+        let place = |members: &Self| {
+            members
+                .servers
+                .get(&server)
+                .filter(|member| member.role == Role::Participant)
+                .map(Member::quorum_addresses)
+        };
+        place(self).is_some_and(|here| place(other) == Some(here))
     }
 
     /// Whether the server votes.
@@ -243,6 +269,21 @@ impl Configs {
             committed: Arc::clone(&members),
             proposed: members,
         }
+    }
+
+    /// With the change that the log has brought: what `/zookeeper/config` says as of the end of the log, and its version.
+    /// Whether that was committed nobody has written down, so it is only proposed.
+    #[must_use]
+    pub fn with_logged(mut self, logged: Option<(&str, i64)>, standalone: Standalone) -> Self {
+        if let Some((text, version)) = logged
+            && version > self.committed.version
+            && let Ok(members) = text.parse::<Members>()
+            && members.version == version
+            && members.check(standalone).is_ok()
+        {
+            self.proposed = Arc::new(members);
+        }
+        self
     }
 
     /// Whether a newer membership waits to come into force.

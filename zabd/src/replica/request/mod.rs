@@ -2,3 +2,4 @@
 
 pub(super) mod overlay;
 pub(super) mod prepare;
+pub(super) mod reconfig;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use jute_codec::data::{Id, perms};
 use jute_codec::proto::{
     CheckVersionRequest, CreateFlags, CreateRequest, CreateTtlRequest, DeleteContainerRequest,
-    DeleteRequest, MultiOp, MultiOps, OpCode, Request, SetAclRequest, SetDataRequest,
+    DeleteRequest, MultiOp, MultiOps, OpCode, ReconfigRequest, Request, SetAclRequest,
+    SetDataRequest,
 };
 use jute_codec::txn::{
     CheckVersionTxn, CreateContainerTxn, CreateTtlTxn, CreateTxn, DeleteTxn, SetAclTxn, SetDataTxn,
@@ -15,6 +16,7 @@ use jute_codec::txn::{
 use jute_codec::{ErrorCode, Text};
 
 use super::overlay::{Look, Speculation};
+use super::reconfig::Membership;
 use crate::replica::params::ReplicaParams;
 use crate::state::tree::{Owner, TTL_MAX_MS, path, quota};
 use crate::state::{State, apply};
@@ -28,13 +30,14 @@ pub(in crate::replica) struct Asker<'a> {
     pub(in crate::replica) may_own: Result<(), ErrorCode>,
 }
 
-/// The transaction of a request; [`Txn::Error`] when it fails. Its effects are in the overlay afterwards.
+/// The transaction of a request; [`Txn::Error`] when it fails. Its effects are in the overlay afterwards. Who stands
+/// alone has no membership.
 pub(in crate::replica) fn prepare(
     params: &ReplicaParams,
     header: &TxnHeader,
     request: &Request,
     asker: Asker<'_>,
-    state: &State,
+    (state, membership): (&State, Option<&Membership<'_>>),
     speculation: &mut Speculation<'_>,
     quota_exceeded: &mut Option<Text>,
 ) -> Txn {
@@ -44,6 +47,7 @@ pub(in crate::replica) fn prepare(
         ids: asker.ids,
         may_own: asker.may_own,
         state,
+        membership,
         speculation,
         quota_exceeded,
     };
@@ -70,6 +74,8 @@ struct Preparation<'a, 'b> {
     ids: &'a [Id],
     may_own: Result<(), ErrorCode>,
     state: &'a State,
+    /// Of a leader.
+    membership: Option<&'a Membership<'a>>,
     speculation: &'a mut Speculation<'b>,
     /// A quota that the request goes beyond, for operators.
     quota_exceeded: &'a mut Option<Text>,
@@ -90,11 +96,7 @@ impl Preparation<'_, '_> {
             Request::DeleteContainer(request) => self.delete_container(request),
             Request::SetData(request) => self.set_data(request),
             Request::SetAcl(request) => self.set_acl(request),
-            Request::Reconfig(_) if !self.params.reconfig_enabled => {
-                Err(ErrorCode::ReconfigDisabled)
-            }
-            // A server that stands alone has no membership to change.
-            Request::Reconfig(_) => Err(ErrorCode::Unimplemented),
+            Request::Reconfig(request) => self.reconfig(request),
             _ => Err(ErrorCode::MarshallingError),
         };
         self.take_in(prepared)
@@ -335,6 +337,26 @@ impl Preparation<'_, '_> {
         Ok(Txn::Check(CheckVersionTxn {
             path: node_path.clone(),
             version,
+        }))
+    }
+
+    /// Who may is looked at last, as in Java.
+    fn reconfig(&mut self, request: &ReconfigRequest) -> Prepared {
+        if !self.params.reconfig_enabled {
+            return Err(ErrorCode::ReconfigDisabled);
+        }
+        // A server that stands alone has no membership to change.
+        let membership = self.membership.ok_or(ErrorCode::Unimplemented)?;
+        let members = membership.change(request, self.header.zxid)?;
+        let node = self
+            .speculation
+            .look(path::CONFIG)
+            .ok_or(ErrorCode::NoNode)?;
+        self.allow(node, perms::WRITE)?;
+        Ok(Txn::Reconfig(SetDataTxn {
+            path: Text::from_static(path::CONFIG),
+            data: Some(members.text().as_bytes_shared().clone()),
+            version: -1,
         }))
     }
 

@@ -1,15 +1,18 @@
 //! What a server has whatever its role: settings, membership, epochs, history, the numbers of its writes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jute_codec::quorum::{Notification, PeerState};
 use jute_codec::{SessionId, Zxid};
 
 use super::history::History;
+use super::reconfig::{self, Unreadable};
 use super::{Epochs, LinkId, ZabEffect, ZabParams};
 use crate::replica::effect::WriteSeq;
-use crate::replica::ensemble::{Configs, ServerId};
+use crate::replica::election::Candidacy;
+use crate::replica::ensemble::{Configs, Members, ServerId};
 
 /// The part of [`super::Zab`] that its roles share.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Core {
     /// The leader whose tree is another than this server's, which its disk confirms.
     pub(super) doubt: Option<Doubt>,
     pub(super) links_made: u64,
+    /// Who leads when this role is over, if a change of the membership has said so.
+    pub(super) successor: Option<ServerId>,
     /// Sessions that a learner has heard of since the leader's last PING, with their timeouts in milliseconds.
     pub(super) touched: BTreeMap<SessionId, i32>,
 }
@@ -75,6 +80,17 @@ pub(super) struct Logged {
     pub(super) write: WriteSeq,
 }
 
+/// What it means for a server that another membership is in force.
+#[derive(Debug)]
+pub(super) struct Activated {
+    /// The one before.
+    pub(super) former: Arc<Members>,
+    /// It differs in more than the version.
+    pub(super) is_another: bool,
+    /// This server observed and does not any more, or the other way round.
+    pub(super) role_changed: bool,
+}
+
 impl Core {
     /// The newest transaction that this server vouches for to this leader: none if it wants everything anew.
     pub(super) fn vouched_to(&self, leader: ServerId) -> Zxid {
@@ -91,6 +107,14 @@ impl Core {
             Zxid(-1)
         } else {
             self.history.logged()
+        }
+    }
+
+    /// What this server has to offer as a leader.
+    pub(super) fn candidacy(&self) -> Candidacy {
+        Candidacy {
+            zxid: self.vouched(),
+            peer_epoch: self.epochs.current,
         }
     }
 
@@ -139,6 +163,74 @@ impl Core {
             txn: txn.clone(),
         });
         self.history.know(zxid, txn, write, self.durable);
+    }
+
+    /// Whether a transaction is the change of the membership that waits to come into force.
+    pub(super) fn changes_members(&self, zxid: Zxid) -> bool {
+        self.configs.is_changing() && self.configs.proposed.version() == zxid.0
+    }
+
+    /// A membership was proposed. From here on every decision needs a quorum of it, too.
+    ///
+    /// ZooKeeper: `QuorumPeer.setLastSeenQuorumVerifier`.
+    pub(super) fn propose_members(&mut self, members: Arc<Members>, out: &mut Vec<ZabEffect>) {
+        let (version, committed) = (members.version(), &self.configs.committed);
+        if version == self.configs.proposed.version() || version < committed.version() {
+            return;
+        }
+        self.configs.proposed = if version == committed.version() {
+            Arc::clone(committed)
+        } else {
+            members
+        };
+        self.say_members(out);
+    }
+
+    /// The history ends with `zxid` now. A membership that was proposed behind it is not proposed any more; if it was
+    /// none of a transaction the leader names it anew.
+    pub(super) fn forget_members_after(&mut self, zxid: Zxid, out: &mut Vec<ZabEffect>) {
+        if self.configs.is_changing() && self.configs.proposed.version() > zxid.0 {
+            self.configs.proposed = Arc::clone(&self.configs.committed);
+            self.say_members(out);
+        }
+    }
+
+    /// A membership comes into force, unless one as new is already; what it changes for this server.
+    ///
+    /// ZooKeeper: `QuorumPeer.processReconfig`.
+    pub(super) fn activate(
+        &mut self,
+        members: Arc<Members>,
+        out: &mut Vec<ZabEffect>,
+    ) -> Option<Activated> {
+        if members.version() <= self.configs.committed.version() {
+            return None;
+        }
+        let former = std::mem::replace(&mut self.configs.committed, members);
+        if !self.configs.is_changing() {
+            self.configs.proposed = Arc::clone(&self.configs.committed);
+        }
+        self.say_members(out);
+        let now = &self.configs.committed;
+        let me = self.params.me;
+        Some(Activated {
+            is_another: !former.has_same_servers(now),
+            role_changed: former.is_observer(me) != now.is_observer(me),
+            former,
+        })
+    }
+
+    /// The membership that a transaction brings, where memberships may change.
+    pub(super) fn members_of(&self, txn: &Bytes) -> Result<Option<Arc<Members>>, Unreadable> {
+        if !self.params.reconfig_enabled {
+            return Ok(None);
+        }
+        reconfig::members_of(txn, self.params.standalone)
+    }
+
+    fn say_members(&self, out: &mut Vec<ZabEffect>) {
+        let configs = self.configs.clone();
+        out.push(ZabEffect::Members { configs });
     }
 
     /// A number for a connection that this server makes. Those that it accepts are numbered from 0 on.

@@ -5,6 +5,7 @@
 mod peers;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jute_codec::Zxid;
@@ -15,7 +16,7 @@ use super::core::{Core, Logged};
 use super::sync_plan::{self, SyncPlan};
 use super::{Left, LinkId, LogPlace, ZabEffect};
 use crate::replica::effect::WriteSeq;
-use crate::replica::ensemble::ServerId;
+use crate::replica::ensemble::{Members, ServerId};
 use peers::{Peer, Peers, Stage};
 
 /// A server that leads, or is about to.
@@ -42,6 +43,9 @@ pub(super) struct Leader {
     /// Learners' syncs that wait for a commit.
     syncs: VecDeque<(Zxid, LinkId)>,
     unnamed: i64,
+    /// Another server leads by the membership that came into force. Nothing is committed any more; how often the
+    /// followers were looked after since.
+    handing_over: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,7 @@ impl Leader {
             own_acked: Zxid::ZERO,
             syncs: VecDeque::new(),
             unnamed: 0,
+            handing_over: None,
         };
         out.push(ZabEffect::Listen(true));
         leader.choose_epoch(core, out);
@@ -111,7 +116,8 @@ impl Leader {
 
     /// The id of the next transaction; none when the epoch has no more, or is not established.
     pub(super) fn next_zxid(&self) -> Option<Zxid> {
-        (self.is_established() && self.last_proposed.counter() < self.counter_max)
+        let goes_on = self.is_established() && self.handing_over.is_none();
+        (goes_on && self.last_proposed.counter() < self.counter_max)
             .then(|| self.last_proposed.next())
     }
 
@@ -142,8 +148,23 @@ impl Leader {
             .add(link, now_ms + core.params.init_ms() + core.params.sync_ms());
     }
 
-    pub(super) fn on_link_down(&mut self, link: LinkId) {
+    pub(super) fn on_link_down(&mut self, core: &Core, link: LinkId) -> Result<(), Left> {
         self.peers.remove(link);
+        if self.handing_over.is_some() && !self.has_quorum(core) {
+            return Err(HANDED_OVER);
+        }
+        Ok(())
+    }
+
+    /// Followers that have everything and get everything, with this server.
+    pub(super) fn synced(&self, core: &Core) -> BTreeSet<ServerId> {
+        let followers = self.peers.iter().filter(|(_, peer)| !peer.observer);
+        let mut servers: BTreeSet<ServerId> = followers
+            .filter(|(_, peer)| peer.stage >= Stage::Synced)
+            .filter_map(|(_, peer)| peer.server)
+            .collect();
+        servers.insert(core.params.me);
+        servers
     }
 
     pub(super) fn on_heard(&mut self, now_ms: i64, core: &Core, link: LinkId) {
@@ -196,10 +217,10 @@ impl Leader {
                 Stage::Informed,
             ) => self.on_ack_epoch(now_ms, core, link, zxid, current_epoch, out),
             (LearnerPacket::Ack { zxid }, Stage::Synchronising) => {
-                self.on_ack_new_leader(core, link, zxid, out);
+                self.on_ack_new_leader(core, link, zxid, out)?;
             }
             (LearnerPacket::Ack { zxid }, Stage::Synced | Stage::Active) => {
-                self.on_ack(core, link, zxid, out)
+                self.on_ack(core, link, zxid, out);
             }
             (LearnerPacket::Ping { touched, .. }, Stage::Synced | Stage::Active) => {
                 if !touched.is_empty() {
@@ -312,12 +333,15 @@ impl Leader {
         Ok(())
     }
 
-    /// Fixes the epoch once a quorum of the membership in force is there; it goes to disk before anybody hears of it.
+    /// Fixes the epoch once a quorum is there; it goes to disk before anybody hears of it.
+    ///
+    /// While a change of the membership is under way ZooKeeper asks for a quorum of the one in force only, here and for
+    /// [`Self::agree`]. Then two leaders could find quorums for one epoch that have no server in common.
     fn choose_epoch(&mut self, core: &mut Core, out: &mut Vec<ZabEffect>) {
         let Phase::Gathering(present) = &self.phase else {
             return;
         };
-        if !core.configs.committed.is_quorum(present) {
+        if !core.configs.is_quorum(present) {
             return;
         }
         let seen = self.peers.iter().map(|(_, peer)| peer.accepted_epoch);
@@ -383,7 +407,7 @@ impl Leader {
         let Phase::Agreeing(agreed) = &self.phase else {
             return;
         };
-        if !core.configs.committed.is_quorum(agreed) {
+        if !core.configs.is_quorum(agreed) {
             return;
         }
         core.epochs.current = core.epochs.accepted;
@@ -496,21 +520,25 @@ impl Leader {
         link: LinkId,
         zxid: Zxid,
         out: &mut Vec<ZabEffect>,
-    ) {
+    ) -> Result<(), Left> {
         if zxid != Zxid(core.epochs.accepted << 32) {
-            return self.close(link, out);
+            self.close(link, out);
+            return Ok(());
         }
         let Some(peer) = self.peers.get_mut(link) else {
-            return;
+            return Ok(());
         };
         peer.stage = Stage::Synced;
         let voter = peer.server.filter(|_| !peer.observer);
         match &mut self.phase {
             Phase::Synchronising { acked, .. } => {
                 acked.extend(voter);
-                self.establish(core, out);
+                self.establish(core, out)
             }
-            _ => self.activate(link, out),
+            _ => {
+                self.activate(link, out);
+                Ok(())
+            }
         }
     }
 
@@ -521,13 +549,40 @@ impl Leader {
         }
     }
 
-    /// Begins to broadcast once a quorum has the initial history.
-    fn establish(&mut self, core: &Core, out: &mut Vec<ZabEffect>) {
+    /// A membership that was never agreed on gets the epoch as its version, so that it is newer than one that somebody
+    /// has only written down.
+    ///
+    /// ZooKeeper: `Leader.lead`.
+    fn give_members_a_version(core: &mut Core, out: &mut Vec<ZabEffect>) {
+        let members = &core.configs.committed;
+        if core.params.reconfig_enabled && members.version() == 0 && !core.configs.is_changing() {
+            let version = core.epochs.accepted << 32;
+            let members = Members::clone(members).with_version(version);
+            core.propose_members(Arc::new(members), out);
+        }
+    }
+
+    /// Begins to broadcast once a quorum has the initial history; with it a change of the membership that is in there
+    /// comes into force.
+    ///
+    /// ZooKeeper: `Leader.startZkServer`.
+    fn establish(&mut self, core: &mut Core, out: &mut Vec<ZabEffect>) -> Result<(), Left> {
         let Phase::Synchronising { acked, .. } = &self.phase else {
-            return;
+            return Ok(());
         };
         if !core.configs.is_quorum(acked) {
-            return;
+            return Ok(());
+        }
+        if core.configs.is_changing() {
+            let members = Arc::clone(&core.configs.proposed);
+            let me = core.params.me;
+            let former = core
+                .activate(members, out)
+                .map(|activated| activated.former);
+            let now = &core.configs.committed;
+            if former.is_some_and(|former| !now.has_voter_at_same_place(&former, me)) {
+                return Err(HANDED_OVER);
+            }
         }
         self.phase = Phase::Broadcast;
         self.last_proposed = Zxid(core.epochs.accepted << 32);
@@ -537,6 +592,7 @@ impl Leader {
         for link in self.peers.in_stage(Stage::Synced) {
             self.activate(link, out);
         }
+        Ok(())
     }
 
     /// Proposes a transaction under the id that [`Self::next_zxid`] gave.
@@ -548,6 +604,10 @@ impl Leader {
         out: &mut Vec<ZabEffect>,
     ) {
         debug_assert_eq!(Some(zxid), self.next_zxid(), "zxids are gapless");
+        // What this server proposes it can read.
+        if let Ok(Some(members)) = core.members_of(&txn) {
+            core.propose_members(members, out);
+        }
         // The own fsync runs while the proposal is on its way.
         let logged = core.append(zxid, txn, out);
         self.last_proposed = zxid;
@@ -580,7 +640,12 @@ impl Leader {
         }
     }
 
-    pub(super) fn on_durable(&mut self, now_ms: i64, core: &mut Core, out: &mut Vec<ZabEffect>) {
+    pub(super) fn on_durable(
+        &mut self,
+        now_ms: i64,
+        core: &mut Core,
+        out: &mut Vec<ZabEffect>,
+    ) -> Result<(), Left> {
         while let Some((_, zxid)) = self
             .unsynced
             .pop_front_if(|(write, _)| *write <= core.durable)
@@ -592,6 +657,7 @@ impl Leader {
             Phase::Choosing(write) if *write <= core.durable => {
                 self.phase = Phase::Agreeing(BTreeSet::from([me]));
                 self.phase_deadline_ms = now_ms + core.params.init_ms();
+                Self::give_members_a_version(core, out);
                 for link in self.peers.in_stage(Stage::Named) {
                     self.inform(core, link, out);
                 }
@@ -599,31 +665,37 @@ impl Leader {
             }
             Phase::Synchronising { acked, own } if *own <= core.durable => {
                 acked.insert(me);
-                self.establish(core, out);
+                return self.establish(core, out);
             }
             Phase::Broadcast => self.commit(core, out),
             _ => {}
         }
+        Ok(())
     }
 
     /// Commits, in order, what a quorum has on disk (`CommitInOrder`).
     fn commit(&mut self, core: &mut Core, out: &mut Vec<ZabEffect>) {
-        if self.outstanding.is_empty() {
-            return;
-        }
-        let acked = self.quorum_has(core);
-        while let Some(proposal) = self
-            .outstanding
-            .pop_front_if(|proposal| proposal.zxid <= acked)
+        let mut acked = self.quorum_has(core);
+        while self.handing_over.is_none()
+            && let Some(proposal) = self
+                .outstanding
+                .pop_front_if(|proposal| proposal.zxid <= acked)
         {
             let (zxid, txn) = (proposal.zxid, proposal.txn.clone());
+            let changes_members = core.changes_members(zxid);
             core.commit(proposal, out);
-            for link in self.peers.forwarding(false) {
-                Self::send(link, LeaderPacket::Commit { zxid }, out);
-            }
-            for link in self.peers.forwarding(true) {
-                let txn = txn.clone();
-                Self::send(link, LeaderPacket::Inform { zxid, txn }, out);
+            if changes_members {
+                self.activate_members(core, zxid, &txn, out);
+                // What comes behind needs no quorum of the former membership any more.
+                acked = self.quorum_has(core);
+            } else {
+                for link in self.peers.forwarding(false) {
+                    Self::send(link, LeaderPacket::Commit { zxid }, out);
+                }
+                for link in self.peers.forwarding(true) {
+                    let txn = txn.clone();
+                    Self::send(link, LeaderPacket::Inform { zxid, txn }, out);
+                }
             }
             while let Some((_, link)) = self.syncs.pop_front_if(|(after, _)| *after <= zxid) {
                 if self.peers.get_mut(link).is_some() {
@@ -631,6 +703,58 @@ impl Leader {
                 }
             }
         }
+    }
+
+    /// The change that `zxid` proposed is committed. Everybody is told, and who leads from now on; if that is another
+    /// server, this one commits nothing more and waits until the others have left, so that a quorum has heard of it.
+    ///
+    /// ZooKeeper: `Leader.tryToCommit`.
+    fn activate_members(
+        &mut self,
+        core: &mut Core,
+        zxid: Zxid,
+        txn: &Bytes,
+        out: &mut Vec<ZabEffect>,
+    ) {
+        let leader = self.designated(core, zxid);
+        let members = Arc::clone(&core.configs.proposed);
+        core.activate(members, out);
+        if leader != core.params.me {
+            core.successor = Some(leader);
+            self.handing_over = Some(0);
+        }
+        let leader = leader.0;
+        for link in self.peers.forwarding(false) {
+            Self::send(link, LeaderPacket::CommitAndActivate { zxid, leader }, out);
+        }
+        for link in self.peers.forwarding(true) {
+            let txn = txn.clone();
+            Self::send(
+                link,
+                LeaderPacket::InformAndActivate { zxid, leader, txn },
+                out,
+            );
+        }
+    }
+
+    /// Who leads by the membership that `zxid` proposed: this server, if it votes and is reached as before; else the one
+    /// that has most.
+    ///
+    /// ZooKeeper: `Leader.getDesignatedLeader`.
+    fn designated(&self, core: &Core, zxid: Zxid) -> ServerId {
+        let me = core.params.me;
+        let (now, then) = (&core.configs.committed, &core.configs.proposed);
+        if then.has_voter_at_same_place(now, me) {
+            return me;
+        }
+        let followers = self.peers.iter().filter(|(_, peer)| !peer.observer);
+        followers
+            .filter(|(_, peer)| peer.acked >= zxid)
+            .filter_map(|(_, peer)| Some((peer.acked, peer.server?)))
+            .filter(|(_, server)| *server != me && then.is_voter(*server))
+            .max()
+            // Nobody else votes: this server goes on, at its new place.
+            .map_or(me, |(_, server)| server)
     }
 
     /// The newest proposal that a quorum has acknowledged, with everything before it.
@@ -690,6 +814,12 @@ impl Leader {
         self.half_ticks += 1;
         if self.is_established() && self.half_ticks.is_multiple_of(2) && !self.has_quorum(core) {
             return Err(Left("no quorum follows any more"));
+        }
+        if let Some(waited) = &mut self.handing_over {
+            *waited += 1;
+            if *waited > 2 * core.params.sync_limit || !self.has_quorum(core) {
+                return Err(HANDED_OVER);
+            }
         }
         self.ping(now_ms, core, out);
         Ok(())
@@ -751,6 +881,7 @@ impl Peer {
     }
 }
 
+const HANDED_OVER: Left = Left("by the new membership another server leads");
 /// The last epoch: ACKEPOCH has 32 bits for it.
 const EPOCH_MAX: i64 = i32::MAX as i64;
 /// In ACKEPOCH: the learner may lack something that it has acknowledged.

@@ -3,6 +3,7 @@
 //! ZooKeeper: `Learner`, `Follower`, `Observer`; sections 7.3, 9, 10.3, 10.4 and 11.2 of `quorum-protocol.md`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jute_codec::Zxid;
@@ -11,9 +12,9 @@ use jute_codec::quorum::{LeaderPacket, LearnerInfo, LearnerPacket};
 
 use super::core::{Core, Installing, Logged};
 use super::history::follows;
-use super::{Left, LinkId, ZabEffect};
+use super::{Left, LinkId, ZabEffect, reconfig};
 use crate::replica::effect::WriteSeq;
-use crate::replica::ensemble::ServerId;
+use crate::replica::ensemble::{Members, ServerId};
 
 /// A server that follows or observes, or is about to.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Learner {
     /// What came while the history was being replaced.
     held: VecDeque<LeaderPacket>,
     held_bytes: usize,
+    /// The membership that NEWLEADER has told, until UPTODATE.
+    told_members: Option<Arc<Members>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,7 @@ impl Learner {
             unacked: VecDeque::new(),
             held: VecDeque::new(),
             held_bytes: 0,
+            told_members: None,
         }
     }
 
@@ -311,15 +315,21 @@ impl Learner {
     ) -> Result<(), Left> {
         match packet {
             LeaderPacket::Proposal { zxid, txn } => self.on_proposal(core, zxid, txn, out),
-            LeaderPacket::Commit { zxid } | LeaderPacket::CommitAndActivate { zxid, .. } => {
-                self.on_commit(core, zxid, out)
-            }
-            LeaderPacket::Inform { zxid, txn }
-            | LeaderPacket::InformAndActivate { zxid, txn, .. } => {
+            LeaderPacket::Commit { zxid } => self.on_commit(core, zxid, out),
+            LeaderPacket::Inform { zxid, txn } => {
                 self.on_proposal(core, zxid, txn, out)?;
                 self.on_commit(core, zxid, out)
             }
-            LeaderPacket::NewLeader { epoch, .. } => self.on_new_leader(core, epoch, out),
+            LeaderPacket::CommitAndActivate { zxid, leader } => {
+                self.on_activate(core, zxid, ServerId(leader), out)
+            }
+            LeaderPacket::InformAndActivate { zxid, leader, txn } => {
+                self.on_proposal(core, zxid, txn, out)?;
+                self.on_activate(core, zxid, ServerId(leader), out)
+            }
+            LeaderPacket::NewLeader { epoch, members } => {
+                self.on_new_leader(core, epoch, members, out)
+            }
             LeaderPacket::UpToDate => self.on_up_to_date(core, out),
             LeaderPacket::Ping { zxid } if self.is_established() => {
                 let touched = std::mem::take(&mut core.touched).into_iter().collect();
@@ -354,7 +364,11 @@ impl Learner {
         if !follows(logged, zxid) || zxid.counter() == 0 || zxid.epoch() > core.epochs.accepted {
             return Err(Left("the leader left transactions out"));
         }
+        let members = core.members_of(&txn).map_err(|_| UNREADABLE)?;
         let logged = core.append(zxid, txn, out);
+        if let Some(members) = members {
+            core.propose_members(members, out);
+        }
         if !self.observer {
             self.unacked.push_back((logged.write, zxid));
         }
@@ -377,16 +391,51 @@ impl Learner {
         Ok(())
     }
 
+    /// The oldest proposal is committed, and changes the membership; `leader` leads from now on.
+    ///
+    /// ZooKeeper: `Follower.processPacket`, `Observer.processPacket`.
+    fn on_activate(
+        &mut self,
+        core: &mut Core,
+        zxid: Zxid,
+        leader: ServerId,
+        out: &mut Vec<ZabEffect>,
+    ) -> Result<(), Left> {
+        let members = match self.pending.front() {
+            Some(logged) if logged.zxid == zxid => {
+                core.members_of(&logged.txn).map_err(|_| UNREADABLE)?
+            }
+            _ => None,
+        };
+        self.on_commit(core, zxid, out)?;
+        let Some(activated) = members.and_then(|members| core.activate(members, out)) else {
+            return Ok(());
+        };
+        if activated.role_changed || leader != self.leader {
+            core.successor = Some(leader);
+            return Err(Left(
+                "the membership is another, and with it the leader or what this server is",
+            ));
+        }
+        Ok(())
+    }
+
     /// Everything before is in the log, in order, before the epoch that vouches for it; and that before the word is
     /// given (`HistoryBeforeEpochBeforeAck`).
     fn on_new_leader(
         &mut self,
         core: &mut Core,
         epoch: Zxid,
+        members: Option<Bytes>,
         out: &mut Vec<ZabEffect>,
     ) -> Result<(), Left> {
         if self.stage != Stage::Synchronising || epoch != Zxid(core.epochs.accepted << 32) {
             return Err(Left("NEWLEADER out of turn, or of another epoch"));
+        }
+        if let Some(text) = members.filter(|text| text.len() > 1 && core.params.reconfig_enabled) {
+            let members = reconfig::read(&text, core.params.standalone).map_err(|_| UNREADABLE)?;
+            core.propose_members(Arc::clone(&members), out);
+            self.told_members = Some(members);
         }
         core.epochs.current = epoch.epoch();
         self.stage = Stage::Adopting(core.store_epochs(out));
@@ -397,6 +446,7 @@ impl Learner {
         if self.stage != Stage::Adopted {
             return Err(Left("UPTODATE out of turn"));
         }
+        self.adopt_members(core, out)?;
         self.stage = Stage::Active;
         let zxid = Zxid(core.epochs.current << 32);
         self.send(LearnerPacket::Ack { zxid }, out);
@@ -404,6 +454,29 @@ impl Learner {
             epoch: core.epochs.current,
         });
         self.acknowledge(core, out);
+        Ok(())
+    }
+
+    /// The membership that came with NEWLEADER is in force, since a quorum has what led to it; not so while the change
+    /// itself is still proposed, though ZooKeeper takes it for in force then.
+    ///
+    /// ZooKeeper: `Learner.syncWithLeader`, `QuorumPeer.processReconfig`.
+    fn adopt_members(&mut self, core: &mut Core, out: &mut Vec<ZabEffect>) -> Result<(), Left> {
+        let told = self.told_members.take();
+        let Some(members) = told.filter(|members| {
+            let mut pending = self.pending.iter();
+            !pending.any(|logged| logged.zxid.0 == members.version())
+        }) else {
+            return Ok(());
+        };
+        let Some(activated) = core.activate(members, out) else {
+            return Ok(());
+        };
+        let members = &core.configs.committed;
+        let leader_stays = members.has_voter_at_same_place(&activated.former, self.leader);
+        if activated.is_another && (activated.role_changed || !leader_stays) {
+            return Err(Left("the membership is another than this server knew"));
+        }
         Ok(())
     }
 
@@ -437,6 +510,7 @@ impl Learner {
     }
 }
 
+const UNREADABLE: Left = Left("the leader told a membership that cannot be read");
 /// In ACKEPOCH: the epoch was agreed to before.
 const ACCEPTED_BEFORE: i64 = -1;
 /// How many packets may come while the history is being replaced.

@@ -1,4 +1,5 @@
-//! ZAB: one order of transactions for all servers. Transactions are opaque here.
+//! ZAB: one order of transactions for all servers. Transactions are opaque here, but for those that change who belongs to
+//! them.
 //!
 //! [`Zab`] is one server's share: the election, then leading or learning, then the election again. Pure, like
 //! everything in `replica`: it is told what happened ([`ZabInput`]) and says what to do ([`ZabEffect`]), in order.
@@ -8,6 +9,7 @@
 //! | `history` | what this server has logged and committed, and the newest of it in memory |
 //! | `leader` | discovery, synchronisation, broadcast, from the leader's side |
 //! | `learner` | the same from the side of followers and observers |
+//! | `reconfig` | transactions that change the membership |
 //! | `sync_plan` | how a learner is brought up to date: which packets, from where |
 //!
 //! Rules and names: sections 5 to 11 of `quorum-protocol.md`. Promises kept here: `AckMeansDurable`,
@@ -17,9 +19,10 @@ mod core;
 mod history;
 mod leader;
 mod learner;
+mod reconfig;
 mod sync_plan;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use jute_codec::data::Id;
@@ -28,8 +31,8 @@ use jute_codec::{SessionId, Zxid};
 
 use self::core::{Core, Doubt, Installing, Logged};
 use super::effect::WriteSeq;
-use super::election::{Candidacy, Election, ElectionEffect, ElectionParams, Vote};
-use super::ensemble::{Configs, Role as MemberRole, ServerId};
+use super::election::{Election, ElectionEffect, ElectionParams, Vote};
+use super::ensemble::{Configs, ServerId, Standalone};
 use history::History;
 use leader::Leader;
 use learner::Learner;
@@ -273,6 +276,12 @@ pub enum ZabEffect {
         /// The epoch.
         epoch: i64,
     },
+    /// The membership in force, or the one proposed, is another. Connections go by both. The one in force is to be
+    /// stored, for the next start; the one proposed is found again in the log: nothing waits for it to be stored.
+    Members {
+        /// Both.
+        configs: Configs,
+    },
     /// To the leader: a request that reached a learner.
     Requested {
         /// On which connection.
@@ -335,6 +344,10 @@ pub struct ZabParams {
     pub recent_bytes_max: usize,
     /// How many bytes of transactions may wait while a snapshot is installed.
     pub held_bytes_max: usize,
+    /// Whether the membership may change. ZooKeeper: `reconfigEnabled`.
+    pub reconfig_enabled: bool,
+    /// Whether a single participant would stand alone. ZooKeeper: `standaloneEnabled`.
+    pub standalone: Standalone,
     /// Learners always get a snapshot. ZooKeeper: `zookeeper.forceSnapshotSync`.
     pub force_snapshot_sync: bool,
     /// How many learners may be on their way to a snapshot when an observer comes for one.
@@ -368,6 +381,8 @@ impl ZabParams {
             recent_max: 500,
             recent_bytes_max: 32 << 20,
             held_bytes_max: 64 << 20,
+            reconfig_enabled: false,
+            standalone: Standalone::Enabled,
             force_snapshot_sync: false,
             snap_syncs_max: 10,
             diff_syncs_max: 100,
@@ -450,7 +465,7 @@ impl Zab {
         } = recovered;
         let election = Election::new(ElectionParams {
             me: params.me,
-            is_observer: is_observer(&configs, params.me),
+            is_observer: configs.committed.is_observer(params.me),
             finalize_wait_ms: params.finalize_wait_ms,
             min_interval_ms: params.notification_min_ms,
             max_interval_ms: params.notification_max_ms,
@@ -467,6 +482,7 @@ impl Zab {
             may_lack,
             doubt: None,
             links_made: 0,
+            successor: None,
             touched: std::collections::BTreeMap::new(),
         };
         let mut zab = Self {
@@ -501,7 +517,12 @@ impl Zab {
                 if core
                     .doubt
                     .is_some_and(|doubt| doubt.passes_over(now_ms, &notification)) => {}
-            (ZabInput::Notified { from, notification }, _) => {
+            (ZabInput::Notified { from, notification }, state) => {
+                if matches!(state, State::Electing) && self.take_over_members(&notification, out) {
+                    self.elect(now_ms, out);
+                    return Ok(());
+                }
+                let core = &self.core;
                 let mut said = Vec::new();
                 self.election.on_notification(
                     now_ms,
@@ -514,7 +535,7 @@ impl Zab {
             }
             (ZabInput::Durable(write), _) => {
                 core.durable = core.durable.max(write);
-                self.on_durable(now_ms, out);
+                self.on_durable(now_ms, out)?;
             }
             (ZabInput::LogTrouble, State::Leading(_) | State::Learning(_)) => {
                 return Err(Left("the log cannot be written"));
@@ -550,11 +571,15 @@ impl Zab {
                         core.installing = check;
                         return Ok(());
                     }
-                    Installing::Cut => core.history.cut(zxid),
+                    Installing::Cut => {
+                        core.history.cut(zxid);
+                        core.forget_members_after(zxid, out);
+                    }
                     Installing::Snapshot => {
                         // What it had beyond that, and has perhaps acknowledged, comes behind the snapshot.
                         core.may_lack |= zxid < core.history.logged();
                         core.history.replace(zxid);
+                        core.forget_members_after(zxid, out);
                     }
                 }
                 self.on_installed(now_ms, zxid, out)?;
@@ -572,7 +597,9 @@ impl Zab {
             (ZabInput::LinkUp { link }, State::Learning(learner)) => {
                 learner.on_link_up(now_ms, core, link, out);
             }
-            (ZabInput::LinkDown { link }, State::Leading(leader)) => leader.on_link_down(link),
+            (ZabInput::LinkDown { link }, State::Leading(leader)) => {
+                leader.on_link_down(core, link)?;
+            }
             (ZabInput::LinkDown { link }, State::Learning(learner)) => {
                 learner.on_link_down(link)?;
             }
@@ -712,6 +739,24 @@ impl Zab {
         }
     }
 
+    /// The memberships that count.
+    #[must_use]
+    pub const fn configs(&self) -> &Configs {
+        &self.core.configs
+    }
+
+    /// Of a leader that a quorum follows: servers that have everything and get everything new, this one among them.
+    /// Observers are none of them.
+    ///
+    /// ZooKeeper: `Leader.isQuorumSynced`.
+    #[must_use]
+    pub fn synced(&self) -> BTreeSet<ServerId> {
+        match &self.state {
+            State::Leading(leader) if leader.is_established() => leader.synced(&self.core),
+            _ => BTreeSet::new(),
+        }
+    }
+
     /// The epochs, as promised or about to be.
     #[must_use]
     pub const fn epochs(&self) -> Epochs {
@@ -748,15 +793,14 @@ impl Zab {
         }
     }
 
-    fn on_durable(&mut self, now_ms: i64, out: &mut Vec<ZabEffect>) {
+    fn on_durable(&mut self, now_ms: i64, out: &mut Vec<ZabEffect>) -> Result<(), Left> {
         match &mut self.state {
             State::Settling(_) => self.settle(now_ms, out),
             State::Electing => {}
-            State::Leading(leader) => {
-                leader.on_durable(now_ms, &mut self.core, out);
-            }
+            State::Leading(leader) => return leader.on_durable(now_ms, &mut self.core, out),
             State::Learning(learner) => learner.on_durable(now_ms, &mut self.core, out),
         }
+        Ok(())
     }
 
     fn on_installed(
@@ -828,16 +872,49 @@ impl Zab {
             core.history.logged(),
             "SyncStartsClean"
         );
-        let candidacy = Candidacy {
-            zxid: core.vouched(),
-            peer_epoch: core.epochs.current,
-        };
         self.state = State::Electing;
+        let observes = core.configs.committed.is_observer(core.params.me);
+        self.election.set_observer(observes);
         out.push(ZabEffect::ConnectElection);
+        let successor = core.successor.take();
+        if let Some(leader) = successor.filter(|leader| core.configs.committed.is_voter(*leader)) {
+            // Nobody needs to be asked: who leads was agreed on with the membership.
+            let vote = self.election.designate(leader, core.candidacy());
+            return self.on_elected(now_ms, vote, "designated", out);
+        }
+        self.elect(now_ms, out);
+    }
+
+    /// Begins an election.
+    fn elect(&mut self, now_ms: i64, out: &mut Vec<ZabEffect>) {
+        let core = &self.core;
         let mut said = Vec::new();
         self.election
-            .begin(now_ms, candidacy, &core.configs, &mut said);
+            .begin(now_ms, core.candidacy(), &core.configs, &mut said);
         self.on_election(now_ms, said, out);
+    }
+
+    /// Somebody goes by a newer membership than this server, which looks for a leader: that one is in force. Whether it
+    /// is of other servers, so that the election begins anew.
+    ///
+    /// ZooKeeper: `FastLeaderElection.Messenger.WorkerReceiver.run`.
+    fn take_over_members(&mut self, notification: &Notification, out: &mut Vec<ZabEffect>) -> bool {
+        let core = &mut self.core;
+        let Some(text) = notification.members.as_ref() else {
+            return false;
+        };
+        if !core.params.reconfig_enabled || *text == core.configs.committed.text() {
+            return false;
+        }
+        let Ok(members) = reconfig::read(text.as_bytes(), core.params.standalone) else {
+            return false;
+        };
+        let Some(activated) = core.activate(members, out) else {
+            return false;
+        };
+        let observes = core.configs.committed.is_observer(core.params.me);
+        self.election.set_observer(observes);
+        activated.is_another
     }
 
     fn on_election(&mut self, now_ms: i64, said: Vec<ElectionEffect>, out: &mut Vec<ZabEffect>) {
@@ -847,28 +924,25 @@ impl Zab {
                     out.push(ZabEffect::Notify { to, notification });
                 }
                 ElectionEffect::ConnectAll => out.push(ZabEffect::ConnectElection),
-                ElectionEffect::Elected { vote } => self.on_elected(now_ms, vote, out),
+                ElectionEffect::Elected { vote } => {
+                    self.on_elected(now_ms, vote, "elected", out);
+                }
             }
         }
     }
 
-    fn on_elected(&mut self, now_ms: i64, vote: Vote, out: &mut Vec<ZabEffect>) {
+    fn on_elected(&mut self, now_ms: i64, vote: Vote, why: &'static str, out: &mut Vec<ZabEffect>) {
         let core = &mut self.core;
         self.state = if vote.leader == core.params.me {
             State::Leading(Leader::new(now_ms, core, out))
         } else {
-            let observer = is_observer(&core.configs, core.params.me);
+            let observer = core.configs.committed.is_observer(core.params.me);
             State::Learning(Learner::new(now_ms, core, vote.leader, observer, out))
         };
         out.push(ZabEffect::RoleChanged {
             role: self.role(),
             leader: Some(vote.leader),
-            why: "elected",
+            why,
         });
     }
-}
-
-fn is_observer(configs: &Configs, server: ServerId) -> bool {
-    let member = configs.committed.servers().get(&server);
-    member.is_some_and(|member| member.role == MemberRole::Observer)
 }
