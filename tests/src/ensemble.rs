@@ -401,7 +401,10 @@ const SAME_WITHIN: Duration = Duration::from_secs(30);
 
 /// A port that nothing listens on, outside the range from which the system takes the ports of those who connect: a
 /// server that comes back would else find its port taken now and then.
-fn free_port() -> anyhow::Result<u16> {
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> anyhow::Result<u16> {
     const FIRST: u32 = 20_000;
     const COUNT: u32 = 12_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -473,7 +476,10 @@ pub fn read(client: &mut RawClient, path: &str) -> anyhow::Result<Option<DataRep
 }
 
 /// Reads all that the client's server has.
-fn tree(client: &mut RawClient) -> anyhow::Result<Tree> {
+///
+/// # Errors
+/// When the server does not answer, or something changes meanwhile.
+pub fn tree(client: &mut RawClient) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
     let mut left = VecDeque::from(["/".to_owned()]);
     while let Some(path) = left.pop_front() {

@@ -56,6 +56,8 @@ pub struct Setup {
     pub properties: Vec<(String, String)>,
     /// The network namespace to run in, where it is not that of the test. Only root may.
     pub namespace: Option<String>,
+    /// Once it is there zoo.cfg is the server's own, which rewrites it when the members change.
+    pub keeps_file: bool,
 }
 
 impl Setup {
@@ -132,6 +134,17 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The running server has moved by itself: clients connect there.
+    pub fn has_moved(&mut self, address: SocketAddr) {
+        self.address = address;
+    }
+
+    /// The directory of zoo.cfg and of the data directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Gives a server that is stopped another address to listen on.
@@ -268,7 +281,9 @@ impl Server {
     pub fn spawn(&mut self) -> anyhow::Result<()> {
         ensure!(self.child.is_none(), "the server is running");
         let config = self.directory.join("zoo.cfg");
-        fs::write(&config, self.zoo_cfg()).context("write zoo.cfg")?;
+        if !(self.setup.keeps_file && config.exists()) {
+            fs::write(&config, self.zoo_cfg()).context("write zoo.cfg")?;
+        }
         let log = File::options()
             .create(true)
             .append(true)
