@@ -6,6 +6,7 @@
 //! | `ZABD_BIN` | the binary to test, in place of that of this build |
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread::sleep;
@@ -108,8 +109,8 @@ impl Cluster {
 
     /// A further server, which comes to the ensemble of those that are there, and has what they have.
     fn join(&mut self, id: i64, role: &str, others: &[i64]) -> anyhow::Result<()> {
-        if !self.ports.contains_key(&id) {
-            self.ports.insert(id, Ports::free()?);
+        if let Entry::Vacant(ports) = self.ports.entry(id) {
+            ports.insert(Ports::free()?);
         }
         self.spawn(id, role, others)?;
         self.wait_until_serving(id)

@@ -49,13 +49,14 @@ fn random_histories() {
         [0, 1, 2, 3].map(|way| reports.iter().map(|report| report.synced[way]).sum::<u64>());
     let healed_ms = reports.iter().map(|report| report.healed_ms).max();
     eprintln!(
-        "{} histories: {} events, {} answers, {} reigns, {} crashes; DIFF, TRUNC, SNAP, log: {synced:?}; \
+        "{} histories: {} events, {} answers, {} reigns, {} crashes, {} changes of the members; DIFF, TRUNC, SNAP, log: {synced:?}; \
          healed after {healed_ms:?} ms at the most",
         reports.len(),
         sum(|report| report.events),
         sum(|report| report.answered),
         sum(|report| report.reigns),
         sum(|report| report.crashes),
+        sum(|report| report.changes),
     );
     let ruined = [0, 1].map(|kind| {
         reports
@@ -74,6 +75,7 @@ fn random_histories() {
         assert!(sum(|report| report.reigns) > 2 * histories);
         assert!(sum(|report| report.crashes) > histories);
         assert!(ruined[0] > ruined[1] && ruined[1] > 0, "{ruined:?}");
+        assert!(sum(|report| report.changes) > histories);
         assert!(synced.iter().all(|times| *times > 0), "{synced:?}");
     }
 }
@@ -129,6 +131,7 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
             Planted::RepairedVotes,
             Planted::LogTailLost,
             Planted::CommitLost,
+            Planted::ChangesForgotten,
         ],
     ),
     (

@@ -205,7 +205,7 @@ pub struct Delivery<'a> {
 /// The book.
 #[derive(Debug, Default)]
 pub struct Book {
-    /// The servers that vote.
+    /// The servers that vote at first.
     pub voters: BTreeSet<Server>,
     /// All servers seen.
     pub servers: BTreeMap<Server, Ghost>,
@@ -246,13 +246,15 @@ impl Book {
         })
     }
 
-    /// Whether these servers are a majority.
+    /// Whether these servers are a majority of those who vote by the end of a history.
     #[must_use]
-    pub fn is_quorum(&self, servers: impl Iterator<Item = Server>) -> bool {
-        servers
-            .filter(|server| self.voters.contains(server))
-            .count()
-            > self.voters.len() / 2
+    pub fn is_quorum(&self, history: &[Entry], servers: impl Iterator<Item = Server>) -> bool {
+        let newest = history.iter().rev().find_map(|entry| entry.members());
+        let voters = newest.map_or_else(
+            || self.voters.clone(),
+            |members| members.voters().map(|voter| voter.0).collect(),
+        );
+        servers.filter(|server| voters.contains(server)).count() > voters.len() / 2
     }
 
     /// Takes down what was seen; the checkers look at the book after that.

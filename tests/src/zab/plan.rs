@@ -70,6 +70,8 @@ pub enum Planted {
     CommitLostInSync,
     /// What a role that is over has handed to the log is written when the next one serves.
     LateWriter,
+    /// Who comes up knows of no change of the members.
+    ChangesForgotten,
 }
 
 impl Planted {
@@ -107,6 +109,7 @@ impl Planted {
         Self::SyncUnlogged,
         Self::CommitLostInSync,
         Self::LateWriter,
+        Self::ChangesForgotten,
     ];
 }
 
@@ -162,6 +165,8 @@ pub struct Plan {
     pub burst: u64,
     /// What may go wrong.
     pub faults: Faults,
+    /// The members change.
+    pub changes: bool,
     /// How long a message is under way, in microseconds at the most.
     pub network_us: u64,
     /// How long a sync of the disk takes, in microseconds at the most.
@@ -207,6 +212,9 @@ impl Plan {
         } else {
             0
         };
+        // Drawn apart, as above. Whose whole copy others need is not told of members that change.
+        let changes =
+            ruined == 0 && !faults.damage && Rng::new(seed ^ 0x6d65_6d62_6572).chance(1, 3);
         Self {
             seed,
             voters,
@@ -222,6 +230,7 @@ impl Plan {
             transactions: *rng.pick(&[5, 30, 100, 300]),
             burst: *rng.pick(&[1, 3, 20]),
             faults,
+            changes,
             network_us: *rng.pick(&[100, 1_000, 20_000, 100_000]),
             sync_us: *rng.pick(&[100, 5_000, 50_000]),
             bulk_us: *rng.pick(&[1_000, 50_000, 500_000]),
@@ -241,6 +250,10 @@ impl Plan {
     pub const fn with_planted(mut self, planted: Planted, only: Option<&'static str>) -> Self {
         self.planted = Some(planted);
         self.only = only;
+        self.changes = matches!(planted, Planted::ChangesForgotten);
+        if self.changes {
+            self.faults.damage = false;
+        }
         if matches!(planted, Planted::SnapshotAlone | Planted::SnapshotNotSaved) {
             self.force_snapshot_sync = true;
         }

@@ -1,10 +1,11 @@
 //! A server: inputs to its core, and the core's effects carried out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use jute_codec::Zxid;
 use jute_codec::quorum::PeerState;
-use zabd::replica::ensemble::{Configs, ServerId};
+use zabd::replica::ensemble::{Configs, ServerId, Standalone};
 use zabd::replica::zab::{Recovered, Role, Zab, ZabEffect, ZabInput, ZabParams};
 
 use super::book::{Seen, Server, Written};
@@ -122,6 +123,14 @@ impl SimServer {
     }
 }
 
+/// What the state says of the members when it is as of the end of this history.
+pub(super) fn logged<T>(history: &[Entry], of: impl FnOnce(Option<(&str, i64)>) -> T) -> T {
+    let newest = history.iter().rev().find_map(|entry| entry.members());
+    let text = newest.as_ref().map(|members| members.text());
+    let version = newest.as_ref().map(|members| members.version());
+    of(text.as_deref().zip(version))
+}
+
 fn params(plan: &Plan, server: Server) -> ZabParams {
     ZabParams {
         tick_ms: plan.tick_ms,
@@ -129,6 +138,8 @@ fn params(plan: &Plan, server: Server) -> ZabParams {
         sync_limit: plan.sync_limit,
         recent_max: plan.recent_max,
         force_snapshot_sync: plan.force_snapshot_sync,
+        reconfig_enabled: plan.changes,
+        standalone: Standalone::Disabled,
         notification_max_ms: plan.notification_max_ms,
         counter_max: plan.counter_max,
         ..ZabParams::new(ServerId(server))
@@ -175,7 +186,7 @@ impl World {
         };
         let recent = history[recent_from..]
             .iter()
-            .map(|entry| (entry.zxid, Entry::bytes(entry.number)));
+            .map(|entry| (entry.zxid, entry.txn()));
         let recovered = Recovered {
             epochs,
             last: last(&history),
@@ -187,7 +198,12 @@ impl World {
         server.role = Role::Looking;
         server.wakeup_ms = i64::MAX;
         let mut effects = Vec::new();
-        let configs = server.configs.clone();
+        let mut configs = server.configs.clone();
+        if plan.changes && !plan.has(Planted::ChangesForgotten) {
+            configs = logged(&history, |logged| {
+                configs.with_logged(logged, Standalone::Disabled)
+            });
+        }
         server.zab = Some(Zab::new(
             params(&plan, id),
             configs,
@@ -287,7 +303,13 @@ impl World {
         }
         let now_ms = self.now_ms();
         let mut effects = self.hasty(&input);
-        if let Some(zab) = &mut self.server(id).zab {
+        let server = self.server(id);
+        if let Some(zab) = &mut server.zab {
+            if matches!(input, ZabInput::Installed { .. }) {
+                logged(&server.applied, |logged| {
+                    zab.know_members(logged, &mut effects)
+                });
+            }
             zab.step(now_ms, input, &mut effects);
         }
         self.carry_out(id, effects)
@@ -368,7 +390,7 @@ impl World {
         let server = self.server(id);
         server.asked.insert(entry.number);
         if let Some(zab) = &mut server.zab {
-            zab.propose(entry.zxid, Entry::bytes(entry.number), &mut effects);
+            zab.propose(entry.zxid, entry.txn(), &mut effects);
         }
         self.carry_out(id, effects)
     }
@@ -476,6 +498,10 @@ impl World {
                 self.send_out(id, link, Out::Snapshot { through })
             }
             ZabEffect::ToLeader { link, packet } => self.send_up(id, link, packet),
+            ZabEffect::Members { configs } => {
+                self.store_members(id, &configs);
+                Ok(())
+            }
             ZabEffect::LookUp { link, zxid } => {
                 let disk = &self.servers[&id].disk;
                 // A snapshot is worth its size only to those who have less than it.
@@ -494,6 +520,19 @@ impl World {
             ZabEffect::Fatal { why } => broken("ServerStaysUp", format!("{id} gives up: {why}")),
             // Of sessions there are none.
             _ => Ok(()),
+        }
+    }
+
+    /// Nobody relies on it, so that it may fail.
+    fn store_members(&mut self, id: Server, configs: &Configs) {
+        let is_new = configs.committed.version() != self.servers[&id].configs.committed.version();
+        if is_new && !self.plan.has(Planted::ChangesForgotten) && self.rng.chance(3, 4) {
+            self.trace.step(
+                self.now_us,
+                "members",
+                configs.committed.version().cast_unsigned(),
+            );
+            self.server(id).configs = Configs::of(Arc::clone(&configs.committed));
         }
     }
 

@@ -479,7 +479,7 @@ impl World {
             return Ok(());
         };
         for entry in entries {
-            let (zxid, txn) = (entry.zxid, Entry::bytes(entry.number));
+            let (zxid, txn) = (entry.zxid, entry.txn());
             self.send_packet(number, LeaderPacket::Proposal { zxid, txn })?;
             self.send_packet(number, LeaderPacket::Commit { zxid })?;
         }

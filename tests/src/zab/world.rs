@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jute_codec::Zxid;
 use zabd::replica::ensemble::{Configs, Member, Members, ServerId};
 use zabd::replica::zab::{LinkId, Role, ZabInput};
 
@@ -94,6 +95,8 @@ pub struct Report {
     pub ruined: [u64; 2],
     /// How often a learner was told DIFF, TRUNC, SNAP, and how often a part of the log was sent.
     pub synced: [u64; 4],
+    /// Changes of the members that were proposed.
+    pub changes: u64,
     /// How long it took until all was well, in milliseconds of virtual time.
     pub healed_ms: i64,
 }
@@ -145,6 +148,7 @@ impl World {
                 crashes: 0,
                 ruined: [0; 2],
                 synced: [0; 4],
+                changes: 0,
                 healed_ms: 0,
             },
             queue: BTreeMap::new(),
@@ -307,13 +311,44 @@ impl World {
             return Ok(None);
         };
         self.transactions += 1;
-        let entry = Entry {
+        let entry = self.change_of_members(server, zxid).unwrap_or(Entry {
             zxid,
             number: self.transactions,
-        };
+        });
         self.trace.step(self.now_us, "submit", entry.number);
         self.propose(server, entry)?;
         Ok(Some(entry))
+    }
+
+    /// Now and then a change that a quorum of the new members is ready for.
+    fn change_of_members(&mut self, leader: Server, zxid: Zxid) -> Option<Entry> {
+        if !self.plan.changes || self.is_mended() || !self.rng.chance(1, 10) {
+            return None;
+        }
+        let ids: Vec<Server> = self.servers.keys().copied().collect();
+        let zab = self.servers[&leader].zab.as_ref()?;
+        let (synced, is_changing) = (zab.synced(), zab.configs().is_changing());
+        let (mut voters, mut observers) = (0_u16, 0_u16);
+        for id in ids {
+            let votes = if synced.contains(&ServerId(id)) {
+                self.rng.chance(3, 4)
+            } else {
+                self.rng.chance(1, 4)
+            };
+            match (votes, self.rng.chance(1, 2)) {
+                (true, _) => voters |= 1 << id,
+                (false, true) => observers |= 1 << id,
+                (false, false) => {}
+            }
+        }
+        let entry = Entry::change(zxid, self.transactions, voters, observers);
+        let is_fit = entry
+            .members()
+            .is_some_and(|members| members.is_quorum(&synced));
+        (!is_changing && is_fit).then(|| {
+            self.report.changes += 1;
+            entry
+        })
     }
 
     fn mend(&mut self) -> Check {

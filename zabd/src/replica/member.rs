@@ -122,6 +122,11 @@ impl Member {
         self.begin_to_serve(&mut around);
         let now_ms = clock.monotonic_ms;
         match input {
+            Input::Peer(input @ ZabInput::Installed { .. }) => {
+                let logged = around.state.config();
+                self.zab.know_members(logged, &mut self.said);
+                self.zab.step(now_ms, input, &mut self.said);
+            }
             Input::Peer(input) => self.on_peer(now_ms, input, around.effects),
             Input::Durable(write) => {
                 self.zab

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
@@ -50,7 +50,7 @@ pub(super) struct History {
     /// The log before this transaction is damaged, and needed for nothing but to bring learners up to date.
     pub(super) log_begins: AtomicI64,
     /// The others are a quorum without this server, so they can make its copy whole again.
-    pub(super) others_suffice: bool,
+    pub(super) others_suffice: AtomicBool,
 }
 
 /// The folder has ended, or the log has: the server stops.
@@ -347,7 +347,7 @@ impl History {
 
     /// Damage that has been said. Without others that could help this server goes on, as what it serves is in memory.
     fn on_damage(&self) {
-        if self.others_suffice {
+        if self.others_suffice.load(Ordering::Relaxed) {
             end_for_repair(&self.layout);
         }
     }

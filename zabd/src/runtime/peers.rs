@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::history::History;
+use super::recover::others_suffice;
 use super::server::end_process;
 use super::transfer::{LogSource, SnapshotSink, SnapshotSource, refused};
 use crate::config::EnsembleConfig;
@@ -118,6 +120,12 @@ impl Peers {
     /// Goes by another membership from now on; its own ports move if that says so. A server that is no member any more
     /// stays where it is.
     pub(super) fn set_members(&mut self, configs: &Configs) {
+        let others_suffice = [&configs.committed, &configs.proposed]
+            .iter()
+            .all(|members| others_suffice(members, self.me));
+        self.history
+            .others_suffice
+            .store(others_suffice, Ordering::Relaxed);
         let (quorum, election) = addresses(&configs.committed);
         let (proposed_quorum, proposed_election) = addresses(&configs.proposed);
         if let Some(own) = election.get(&self.me)

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -217,7 +217,7 @@ impl Server {
                     log_share: ensemble.leader.snapshot_size_factor.unwrap_or(-1.0),
                     folds: Arc::clone(&shared.folds),
                     log_begins: AtomicI64::new(0),
-                    others_suffice: others_suffice(&ensemble.members, ensemble.me),
+                    others_suffice: AtomicBool::new(false),
                 };
                 let configs = replica.zab().map_or_else(
                     || Configs::of(Arc::clone(&ensemble.members)),

@@ -25,12 +25,21 @@ fn has(log: &[Entry], entry: Entry) -> bool {
         .is_some_and(|place| log[place] == entry)
 }
 
-fn is_on_quorum(book: &Book, entry: Entry) -> bool {
+/// Whether an entry is on enough disks, for those who vote by a history.
+fn is_on_quorum(book: &Book, history: &[Entry], entry: Entry) -> bool {
     let on_disk = book
         .servers
         .iter()
         .filter(|(_, ghost)| has(&ghost.disk, entry));
-    book.is_quorum(on_disk.map(|(server, _)| *server))
+    book.is_quorum(history, on_disk.map(|(server, _)| *server))
+}
+
+/// The same for who commits it: to change the members takes a quorum of the former ones, too.
+fn may_be_committed(book: &Book, applied: &[Entry], entry: Entry) -> bool {
+    let place = through(applied, entry.zxid);
+    let before = &applied[..place.saturating_sub(1)];
+    is_on_quorum(book, &applied[..place], entry)
+        && (entry.members().is_none() || is_on_quorum(book, before, entry))
 }
 
 impl Checker for AckMeansDurable {
@@ -73,11 +82,15 @@ impl Checker for AckMeansDurable {
                 let lost = acked.extract_if(.., |entry| !has(disk, *entry));
                 for lost in lost {
                     // Its acknowledgement may count for nothing by now; what is delivered needs a quorum in any case.
-                    let delivered = book
-                        .servers
-                        .values()
-                        .any(|ghost| has(&ghost.delivered, lost));
-                    if delivered && !is_on_quorum(book, lost) {
+                    let mut ghosts = book.servers.values();
+                    let delivered = ghosts.find(|ghost| has(&ghost.delivered, lost));
+                    if let Some(ghost) = delivered
+                        && !is_on_quorum(
+                            book,
+                            &ghost.delivered[..through(&ghost.delivered, lost.zxid)],
+                            lost,
+                        )
+                    {
                         return broken(
                             NAME,
                             format!(
@@ -107,7 +120,9 @@ impl Checker for AckMeansDurable {
                 server,
                 entry,
                 committed: true,
-            } if book.of(*server).role == Some(Role::Leading) && !is_on_quorum(book, *entry) => {
+            } if book.of(*server).role == Some(Role::Leading)
+                && !may_be_committed(book, &book.of(*server).applied, *entry) =>
+            {
                 return broken(
                     NAME,
                     format!("{server} commits {entry:?}, which is not on the disks of a quorum"),

@@ -73,7 +73,8 @@ impl Checker for HistoryBeforeEpochBeforeAck {
                 let ready = book.servers.iter().filter(|(_, ghost)| {
                     ghost.epochs.current >= *epoch && has_history(book, ghost, *epoch)
                 });
-                if !book.is_quorum(ready.map(|(server, _)| *server)) {
+                let history = &book.of(*server).applied;
+                if !book.is_quorum(history, ready.map(|(server, _)| *server)) {
                     return broken(
                         NAME,
                         format!(

@@ -655,6 +655,20 @@ impl Zab {
         }
     }
 
+    /// Another history is about to be told of as [`ZabInput::Installed`], and this is what `/zookeeper/config` says as of
+    /// its end, with the version: the change in it may be under way.
+    pub fn know_members(&mut self, logged: Option<(&str, i64)>, out: &mut Vec<ZabEffect>) {
+        let core = &mut self.core;
+        if !core.params.reconfig_enabled {
+            return;
+        }
+        let configs = Configs::of(std::sync::Arc::clone(&core.configs.committed));
+        let known = configs.with_logged(logged, core.params.standalone);
+        if known.is_changing() {
+            core.propose_members(known.proposed, out);
+        }
+    }
+
     /// A learner has heard of a session; the leader is told with the next PING.
     pub fn touch(&mut self, session: SessionId, timeout_ms: i32) {
         if matches!(self.state, State::Learning(_)) {
