@@ -109,7 +109,8 @@ impl SimServer {
             return "down".to_owned();
         };
         format!(
-            "{:?} under {:?}, serves: {}, {:?}, log {}, state {}, disk {} + {} writes, learners {:?}",
+            "{:?} under {:?}, serves: {}, {:?}, log {}, state {}, disk {} + {} writes, learners {:?}, in force {:?}, \
+             proposed {:?}",
             self.role,
             zab.leader(),
             self.serves(),
@@ -118,7 +119,9 @@ impl SimServer {
             last(&self.applied),
             last(&self.disk.durable),
             self.disk.pending.len(),
-            zab.learners()
+            zab.learners(),
+            zab.configs().committed.text(),
+            zab.configs().proposed.text(),
         )
     }
 }

@@ -526,6 +526,8 @@ fn is_in(packet: &LeaderPacket, snapshot: Zxid) -> bool {
     match packet {
         LeaderPacket::Proposal { zxid, .. }
         | LeaderPacket::Commit { zxid }
+        | LeaderPacket::CommitAndActivate { zxid, .. }
+        | LeaderPacket::InformAndActivate { zxid, .. }
         | LeaderPacket::Inform { zxid, .. } => *zxid <= snapshot,
         _ => false,
     }

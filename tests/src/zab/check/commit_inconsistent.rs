@@ -32,7 +32,7 @@ impl Checker for CommitInconsistent {
             } => self.proposed.entry(*link).or_default().push_back(*zxid),
             Seen::AtLearner {
                 link,
-                packet: LeaderPacket::Commit { zxid },
+                packet: LeaderPacket::Commit { zxid } | LeaderPacket::CommitAndActivate { zxid, .. },
             } => {
                 let oldest = self.proposed.entry(*link).or_default().pop_front();
                 if oldest != Some(*zxid) {

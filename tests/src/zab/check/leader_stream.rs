@@ -95,17 +95,24 @@ impl Checker for LeaderStream {
                 stream.proposed.push_back(*zxid);
                 return self.on_transaction(link, *zxid, txn);
             }
-            LeaderPacket::Inform { zxid, txn } => return self.on_transaction(link, *zxid, txn),
-            LeaderPacket::Commit { zxid } => match stream.proposed.pop_front() {
-                None => return broken(NAME, format!("G1: COMMIT {zxid} of nothing, on {link:?}")),
-                Some(oldest) if oldest != *zxid => {
-                    return broken(
-                        NAME,
-                        format!("G2: COMMIT {zxid} before {oldest}, on {link:?}"),
-                    );
+            LeaderPacket::Inform { zxid, txn }
+            | LeaderPacket::InformAndActivate { zxid, txn, .. } => {
+                return self.on_transaction(link, *zxid, txn);
+            }
+            LeaderPacket::Commit { zxid } | LeaderPacket::CommitAndActivate { zxid, .. } => {
+                match stream.proposed.pop_front() {
+                    None => {
+                        return broken(NAME, format!("G1: COMMIT {zxid} of nothing, on {link:?}"));
+                    }
+                    Some(oldest) if oldest != *zxid => {
+                        return broken(
+                            NAME,
+                            format!("G2: COMMIT {zxid} before {oldest}, on {link:?}"),
+                        );
+                    }
+                    Some(_) => {}
                 }
-                Some(_) => {}
-            },
+            }
             _ => {}
         }
         Ok(())

@@ -56,7 +56,9 @@ impl Checker for ProposalInconsistent {
                 }
                 self.newest.insert(*link, *zxid);
             }
-            LeaderPacket::Proposal { zxid, .. } | LeaderPacket::Inform { zxid, .. } => {
+            LeaderPacket::Proposal { zxid, .. }
+            | LeaderPacket::Inform { zxid, .. }
+            | LeaderPacket::InformAndActivate { zxid, .. } => {
                 let newest = self.newest.entry(*link).or_default();
                 if !follows(*newest, *zxid) {
                     return broken(NAME, format!("{zxid} arrives behind {newest} on {link:?}"));

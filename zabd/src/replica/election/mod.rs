@@ -319,7 +319,22 @@ impl Election {
             let vote = looking.proposal.vote(self.round);
             out.push(notify(from, PeerState::Looking, vote, &configs.committed));
         }
-        if is_behind || !configs.is_voter(ballot.vote.leader) {
+        if is_behind {
+            return;
+        }
+        if !configs.is_voter(ballot.vote.leader) {
+            // One that votes only by the membership that is proposed proposes nobody before it has heard a vote of its
+            // own round, and hears of none if that is later than this server's.
+            let is_later = ballot.vote.election_epoch > self.round;
+            if is_later && ballot.state == PeerState::Looking && configs.is_changing() {
+                self.round = ballot.vote.election_epoch;
+                looking.received.clear();
+                looking.proposal = looking.initial;
+                looking.finalize_at_ms = None;
+                looking.wait_ms = self.params.min_interval_ms;
+                self.broadcast(now_ms, configs, out);
+                self.tally(now_ms, configs);
+            }
             return;
         }
         match ballot.state {

@@ -32,13 +32,16 @@ pub(super) struct Candidate {
 impl Candidate {
     /// What a server proposes before it has heard of anybody: itself, or nobody if it does not vote.
     ///
+    /// Who votes only by a membership that is proposed may have the newest history, and then has to lead. ZooKeeper takes
+    /// it for none that votes.
+    ///
     /// ZooKeeper: `FastLeaderElection.getInitId`, `getInitLastLoggedZxid`, `getPeerEpoch`.
     pub(super) fn initial(
         params: &ElectionParams,
         candidacy: Candidacy,
         configs: &Configs,
     ) -> Self {
-        let leader = if configs.committed.is_voter(params.me) {
+        let leader = if configs.is_voter(params.me) {
             params.me
         } else {
             NOBODY

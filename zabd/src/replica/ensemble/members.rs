@@ -191,6 +191,15 @@ impl Members {
             .is_some_and(|member| member.role == Role::Observer)
     }
 
+    /// Whether the server is a member of both, and other servers reach it at different quorum ports.
+    #[must_use]
+    pub fn has_at_another_place(&self, other: &Self, server: ServerId) -> bool {
+        let place = |members: &Self| members.servers.get(&server).map(Member::quorum_addresses);
+        place(self)
+            .zip(place(other))
+            .is_some_and(|(here, there)| here != there)
+    }
+
     /// Whether other servers reach this one, which votes in both, at the same quorum ports.
     #[must_use]
     pub fn has_voter_at_same_place(&self, other: &Self, server: ServerId) -> bool {

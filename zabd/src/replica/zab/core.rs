@@ -186,12 +186,12 @@ impl Core {
         self.say_members(out);
     }
 
-    /// The history ends with `zxid` now. A membership that was proposed behind it is not proposed any more; if it was
-    /// none of a transaction the leader names it anew.
-    pub(super) fn forget_members_after(&mut self, zxid: Zxid, out: &mut Vec<ZabEffect>) {
-        if self.configs.is_changing() && self.configs.proposed.version() > zxid.0 {
-            self.configs.proposed = Arc::clone(&self.configs.committed);
-            self.say_members(out);
+    /// A leader told the newest membership that it had when the epoch began. A newer one that the history has stays.
+    pub(super) fn on_told_members(&mut self, members: Arc<Members>, out: &mut Vec<ZabEffect>) {
+        let proposed = self.configs.proposed.version();
+        let is_logged = self.configs.is_changing() && proposed <= self.history.logged().0;
+        if !is_logged || members.version() > proposed {
+            self.propose_members(members, out);
         }
     }
 

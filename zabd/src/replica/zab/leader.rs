@@ -580,7 +580,8 @@ impl Leader {
                 .activate(members, out)
                 .map(|activated| activated.former);
             let now = &core.configs.committed;
-            if former.is_some_and(|former| !now.has_voter_at_same_place(&former, me)) {
+            let moves = former.is_some_and(|former| now.has_at_another_place(&former, me));
+            if moves || !now.is_voter(me) {
                 return Err(HANDED_OVER);
             }
         }

@@ -210,7 +210,10 @@ impl Learner {
     }
 
     fn hold(&mut self, core: &Core, packet: LeaderPacket) -> Result<(), Left> {
-        if let LeaderPacket::Proposal { txn, .. } | LeaderPacket::Inform { txn, .. } = &packet {
+        if let LeaderPacket::Proposal { txn, .. }
+        | LeaderPacket::Inform { txn, .. }
+        | LeaderPacket::InformAndActivate { txn, .. } = &packet
+        {
             self.held_bytes += txn.len();
         }
         self.held.push_back(packet);
@@ -434,7 +437,7 @@ impl Learner {
         }
         if let Some(text) = members.filter(|text| text.len() > 1 && core.params.reconfig_enabled) {
             let members = reconfig::read(&text, core.params.standalone).map_err(|_| UNREADABLE)?;
-            core.propose_members(Arc::clone(&members), out);
+            core.on_told_members(Arc::clone(&members), out);
             self.told_members = Some(members);
         }
         core.epochs.current = epoch.epoch();
@@ -462,11 +465,15 @@ impl Learner {
     ///
     /// ZooKeeper: `Learner.syncWithLeader`, `QuorumPeer.processReconfig`.
     fn adopt_members(&mut self, core: &mut Core, out: &mut Vec<ZabEffect>) -> Result<(), Left> {
-        let told = self.told_members.take();
-        let Some(members) = told.filter(|members| {
+        let told = self.told_members.take().filter(|members| {
             let mut pending = self.pending.iter();
             !pending.any(|logged| logged.zxid.0 == members.version())
-        }) else {
+        });
+        // All that has been given out is committed by now, perhaps as part of a snapshot.
+        let proposed = &core.configs.proposed;
+        let known = Some(proposed).filter(|members| members.version() <= core.history.known().0);
+        let newest = told.into_iter().chain(known.map(Arc::clone));
+        let Some(members) = newest.max_by_key(|members| members.version()) else {
             return Ok(());
         };
         let Some(activated) = core.activate(members, out) else {

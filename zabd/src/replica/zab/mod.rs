@@ -571,15 +571,11 @@ impl Zab {
                         core.installing = check;
                         return Ok(());
                     }
-                    Installing::Cut => {
-                        core.history.cut(zxid);
-                        core.forget_members_after(zxid, out);
-                    }
+                    Installing::Cut => core.history.cut(zxid),
                     Installing::Snapshot => {
                         // What it had beyond that, and has perhaps acknowledged, comes behind the snapshot.
                         core.may_lack |= zxid < core.history.logged();
                         core.history.replace(zxid);
-                        core.forget_members_after(zxid, out);
                     }
                 }
                 self.on_installed(now_ms, zxid, out)?;
@@ -656,15 +652,12 @@ impl Zab {
     }
 
     /// Another history is about to be told of as [`ZabInput::Installed`], and this is what `/zookeeper/config` says as of
-    /// its end, with the version: the change in it may be under way.
+    /// its end, with the version. A change in it may be under way; one that was in the former history only is not.
     pub fn know_members(&mut self, logged: Option<(&str, i64)>, out: &mut Vec<ZabEffect>) {
         let core = &mut self.core;
-        if !core.params.reconfig_enabled {
-            return;
-        }
-        let configs = Configs::of(std::sync::Arc::clone(&core.configs.committed));
-        let known = configs.with_logged(logged, core.params.standalone);
-        if known.is_changing() {
+        if core.params.reconfig_enabled {
+            let configs = Configs::of(std::sync::Arc::clone(&core.configs.committed));
+            let known = configs.with_logged(logged, core.params.standalone);
             core.propose_members(known.proposed, out);
         }
     }
