@@ -41,7 +41,7 @@ impl Candidate {
         candidacy: Candidacy,
         configs: &Configs,
     ) -> Self {
-        let leader = if configs.is_voter(params.me) {
+        let leader = if configs.is_voter(params.me) && !params.is_observer {
             params.me
         } else {
             NOBODY
@@ -71,13 +71,21 @@ impl Candidate {
         self.zxid == DAMAGED
     }
 
-    /// Whether the newer history is this candidate's; between equal ones the greater id goes first.
+    /// Whether the newer history is this candidate's. Between equal ones that goes first which votes by the membership in
+    /// force, whom everybody knows, then the greater id.
     ///
     /// ZooKeeper: `FastLeaderElection.totalOrderPredicate`.
     pub(super) fn is_better_than(self, other: Self, members: &Members) -> bool {
-        members.weight(self.leader) != 0
-            && (self.peer_epoch, self.zxid, self.leader)
-                > (other.peer_epoch, other.zxid, other.leader)
+        let rank = |candidate: Self| {
+            let is_known = members.is_voter(candidate.leader);
+            (
+                candidate.peer_epoch,
+                candidate.zxid,
+                is_known,
+                candidate.leader,
+            )
+        };
+        members.weight(self.leader) != 0 && rank(self) > rank(other)
     }
 
     pub(super) fn vote(self, round: i64) -> Vote {
