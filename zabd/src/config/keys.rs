@@ -148,9 +148,6 @@ pub enum Outside {
 pub enum Applies {
     /// Acted on.
     Yes,
-    /// Acted on by a standalone server. In an ensemble not served by this version, and harmless to do without: there
-    /// it is passed over with a warning.
-    Alone(&'static str),
     /// Has a meaning between servers only: checked, then of no effect on a standalone server.
     Ensemble,
     /// The same, but not served by this version, and harmless to do without: passed over, in an ensemble with a
@@ -336,11 +333,6 @@ impl Key {
 
     const fn ensemble(mut self) -> Self {
         self.applies = Applies::Ensemble;
-        self
-    }
-
-    const fn alone(mut self, reason: &'static str) -> Self {
-        self.applies = Applies::Alone(reason);
         self
     }
 

@@ -108,7 +108,6 @@ fn row(key: &Key) -> String {
     };
     let effect = match key.applies {
         Applies::Yes => key.doc.to_owned(),
-        Applies::Alone(reason) => format!("{}. *No effect in ensembles yet: {reason}*", key.doc),
         Applies::EnsembleLater(reason) => {
             format!("{}. *Ensembles only, and no effect yet: {reason}*", key.doc)
         }

@@ -158,7 +158,7 @@ impl Settings {
         let is_default = setting.value == default_of(key);
         match key.applies {
             // Which of the two it is turns out later: see `report_not_served_in_ensembles`.
-            Applies::Alone(_) | Applies::EnsembleLater(_) => {}
+            Applies::EnsembleLater(_) => {}
             Applies::Yes | Applies::Ensemble => {}
             Applies::Ignored(reason) => {
                 report.push((Severity::Note, format!("has no effect: {reason}")));
@@ -183,8 +183,7 @@ impl Settings {
     /// Reports what this version serves only where it stands alone, once it is known not to.
     pub(super) fn report_not_served_in_ensembles(&mut self) {
         for setting in self.by_name.values() {
-            let (Applies::Alone(reason) | Applies::EnsembleLater(reason)) = setting.key.applies
-            else {
+            let Applies::EnsembleLater(reason) = setting.key.applies else {
                 continue;
             };
             if setting.value.is_some() && setting.value != default_of(setting.key) {
@@ -302,7 +301,6 @@ impl Settings {
     ) -> Vec<(String, String)> {
         let is_acted_on = |key: &&Key| match key.applies {
             Applies::Yes => true,
-            Applies::Alone(_) => !is_member,
             Applies::Ensemble => is_member,
             _ => false,
         };
