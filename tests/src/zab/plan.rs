@@ -76,7 +76,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::DurableBeforeSync,
         Self::EpochBeforeHistory,
         Self::AckBeforeLog,
