@@ -502,7 +502,12 @@ pub fn tree(client: &mut RawClient) -> anyhow::Result<Tree> {
                 .iter()
                 .map(|child| format!("{parent}/{child}")),
         );
-        tree.insert(path, (node.data, node.stat));
+        let mut stat = node.stat;
+        if path == "/zookeeper/config" {
+            // Each server says for itself who the members are, and when it began to.
+            stat.mtime = 0;
+        }
+        tree.insert(path, (node.data, stat));
     }
     Ok(tree)
 }

@@ -453,6 +453,8 @@ impl World {
                     Step::Serve(true)
                 }
                 Effect::StopServing => Step::Serve(false),
+                // The members never change here, and nobody reads of them.
+                Effect::Config { .. } => continue,
             };
             self.server(id).steps.push_back(step);
         }
