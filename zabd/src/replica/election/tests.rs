@@ -584,11 +584,14 @@ fn a_change_of_the_membership_needs_both_quorums() {
     tested.wakeup(220, true);
     assert_eq!(tested.said(), ["elected 1/100000005/1/1"]);
 
-    // One that joins with the change votes, but is not there to be proposed yet.
+    // One that joins with the change votes, and stands: it may have the newest history. Where that is no newer, one goes
+    // first whom everybody knows.
     let configs = tested.configs.clone();
     let mut tested = Tested::new(params(4), configs);
     tested.begin(0, OFFER);
-    assert_eq!(tested.said()[0], "1 Looking min/100000005/1/1");
+    assert_eq!(tested.said()[0], "1 Looking 4/100000005/1/1");
+    tested.hear(10, 1, IsLooking, mine);
+    assert_eq!(tested.said()[0], "1 Looking 1/100000005/1/1");
 }
 
 #[test]
