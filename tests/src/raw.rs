@@ -77,7 +77,18 @@ impl RawClient {
     /// # Errors
     /// When the server does not accept it.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, CONNECT_PATIENCE)?;
+        let stream = match TcpStream::connect_timeout(&address, CONNECT_PATIENCE) {
+            // Accepted and closed already: a wait with a limit takes that for a failure, one without does not.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                ) =>
+            {
+                TcpStream::connect(address)?
+            }
+            outcome => outcome?,
+        };
         // A server that has closed already makes these fail; what matters of it is seen when reading.
         let closed = stream.set_nodelay(true).is_err();
         if !closed {
