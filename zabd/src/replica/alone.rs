@@ -73,6 +73,8 @@ impl Alone {
                     .outstanding
                     .pop_front_if(|(waited, _)| *waited <= write)
                 {
+                    self.primary
+                        .on_committed(&committed.entry, clock.monotonic_ms);
                     effects.push(Effect::Commit(Box::new(committed)));
                 }
             }

@@ -443,7 +443,7 @@ impl Member {
                     around.effects.push(commit(entry));
                 }
             }
-            ZabEffect::Commit { zxid, txn } => self.on_commit(zxid, &txn, around.effects),
+            ZabEffect::Commit { zxid, txn } => self.on_commit(around, zxid, &txn),
             ZabEffect::Established { .. } => {
                 self.stop_serving(around.effects);
                 self.serving = Serving::Soon(Vec::new());
@@ -475,7 +475,8 @@ impl Member {
         self.serving = Serving::No;
     }
 
-    fn on_commit(&mut self, zxid: Zxid, txn: &Bytes, effects: &mut Vec<Effect>) {
+    fn on_commit(&mut self, around: &mut Around<'_>, zxid: Zxid, txn: &Bytes) {
+        let effects = &mut *around.effects;
         match &mut self.serving {
             Serving::Leader(leading) => {
                 let committed = leading.outstanding.pop_front();
@@ -486,7 +487,12 @@ impl Member {
                     Some(zxid),
                     "CommitInOrder"
                 );
-                effects.extend(committed.map(|committed| Effect::Commit(Box::new(committed))));
+                if let Some(committed) = committed {
+                    leading
+                        .primary
+                        .on_committed(&committed.entry, around.clock.monotonic_ms);
+                    effects.push(Effect::Commit(Box::new(committed)));
+                }
                 while let Some((_, effect)) =
                     leading.behind.pop_front_if(|(after, _)| *after <= zxid)
                 {

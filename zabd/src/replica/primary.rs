@@ -224,6 +224,15 @@ impl Primary {
         self.sessions.touch(session, at_ms);
     }
 
+    /// A transaction is committed. A session's time begins when its client can know of it, however long that took.
+    ///
+    /// ZooKeeper: `LeaderSessionTracker.commitSession`, `SessionTrackerImpl.trackSession`.
+    pub(super) fn on_committed(&mut self, entry: &TxnEntry, now_ms: i64) {
+        if let Txn::CreateSession { .. } = entry.txn {
+            self.sessions.touch(entry.header.client_id, now_ms);
+        }
+    }
+
     /// A connection is gone.
     pub(super) fn detach(&mut self, conn: ConnId) {
         self.locals.detach(conn);

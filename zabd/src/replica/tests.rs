@@ -116,6 +116,11 @@ impl Bench {
         self.step(Input::Submitted(Submission::Write(request)));
     }
 
+    fn is_live(&self, session: SessionId) -> bool {
+        let sessions = self.replica.sessions().expect("it stands alone");
+        sessions.is_live(session)
+    }
+
     /// Makes everything durable and applies it. Every predicted digest must be the one that applying comes to.
     fn settle(&mut self) {
         self.step(Input::Durable(WriteSeq(u64::MAX)));
@@ -294,4 +299,19 @@ fn predictions_hold_and_folds_are_exact() {
         bench.settle();
         bench.fold(|_| ());
     }
+}
+
+/// The log was slow: the client cannot have said anything yet.
+#[test]
+fn a_sessions_time_begins_when_it_is_committed() {
+    let mut bench = Bench::new();
+    let session = bench.connect(1);
+    bench.clock.monotonic_ms += 29_000;
+    bench.settle();
+    bench.clock.monotonic_ms += 25_000;
+    bench.step(Input::Wakeup);
+    assert!(bench.is_live(session));
+    bench.clock.monotonic_ms += 10_000;
+    bench.step(Input::Wakeup);
+    assert!(!bench.is_live(session));
 }
