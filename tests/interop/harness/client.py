@@ -36,7 +36,7 @@ def run_program(command, server, report, timeout_s, env=None, cwd=None):
     process = subprocess.Popen(
         [str(part) for part in command],
         cwd=cwd,
-        env=dict(os.environ, ZK_ADDRESS=server.address, **(env or {})),
+        env=dict(os.environ, ZK_ADDRESS=server.address, ZK_MEMBERS=server.members, **(env or {})),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

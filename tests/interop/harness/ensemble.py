@@ -26,6 +26,9 @@ class Ensemble:
         for number in ids:
             role = "participant" if number <= VOTERS else "observer"
             lines[f"server.{number}"] = f"127.0.0.1:{free_port()}:{free_port()}:{role}"
+        members = sorted(f"{name}={value}" for name, value in lines.items() if name.startswith("server."))
+        # What /zookeeper/config says of them.
+        self.members = "\n".join([*members, "version=0"])
         self.servers = []
         for number in ids:
             lines["peerType"] = "participant" if number <= VOTERS else "observer"

@@ -123,6 +123,9 @@ class Server:
     # Beyond what a suite asks for, the role that the server has in an ensemble: none.
     through = None
 
+    # What /zookeeper/config says: nothing, as it stands alone.
+    members = ""
+
     def __init__(self, kind, label, config=None, myid=None):
         self.kind = kind
         self.port = free_port()

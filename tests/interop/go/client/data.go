@@ -283,5 +283,5 @@ func reconfig(conn *zk.Conn) {
 	Is(err, zk.ErrReconfigDisabled, "reconfig")
 	config, _, err := conn.Get("/zookeeper/config")
 	Ok(err, "get /zookeeper/config")
-	Equal(string(config), "", "config")
+	Equal(string(config), Members(), "config")
 }

@@ -25,6 +25,9 @@ type failure string
 // Address is the server's host:port.
 func Address() string { return os.Getenv("ZK_ADDRESS") }
 
+// Members is what /zookeeper/config is to say; a server that stands alone has none.
+func Members() string { return os.Getenv("ZK_MEMBERS") }
+
 // Fatalf fails the running test.
 func Fatalf(format string, arguments ...interface{}) {
 	panic(failure(fmt.Sprintf(format, arguments...)))

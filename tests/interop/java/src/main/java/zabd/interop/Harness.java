@@ -17,6 +17,8 @@ import org.apache.zookeeper.KeeperException;
 /** Reports results to tests/interop/run.py and asks it to restart the server. */
 final class Harness {
     static final String ADDRESS = System.getenv("ZK_ADDRESS");
+    /** What /zookeeper/config is to say. A server that stands alone has no members. */
+    static final String MEMBERS = System.getenv("ZK_MEMBERS");
 
     private static final BufferedReader STDIN = new BufferedReader(new InputStreamReader(System.in));
     private static final ExecutorService THREADS = Executors.newCachedThreadPool(task -> {
