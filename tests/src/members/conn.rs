@@ -200,7 +200,7 @@ impl World {
             conn.reverse_replies();
         }
         let mut out = Vec::new();
-        let (mut heard, mut submissions, mut let_in) = (None, Vec::new(), None);
+        let (mut heard, mut submissions) = (None, Vec::new());
         let (mut closes, mut goes_on) = (false, Advance::Open);
         for stage in [reads_first, !reads_first] {
             if closes {
@@ -237,7 +237,6 @@ impl World {
                         Waiting::Connected(frame, session) => {
                             out.extend_from_slice(&frame);
                             conn.machine.on_connected(session, &server.state);
-                            let_in = Some(session);
                         }
                         Waiting::Close => {
                             closes = true;
@@ -250,7 +249,8 @@ impl World {
         // Only ready, never stuck: what waits for the replica wakes the task when it comes.
         let more = conn.machine.is_ready() || conn.has_frame() && conn.machine.wants_frames();
         let ended = conn.ended && !more;
-        if let Some(session) = heard.or(let_in).filter(|_| server.state.is_serving()) {
+        // That it is let in is no sign of life: its time began when the leader committed it.
+        if let Some(session) = heard.filter(|_| server.state.is_serving()) {
             self.sessions.on_heard(session.0, id, now_us);
         }
         for submission in submissions {

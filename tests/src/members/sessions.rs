@@ -186,8 +186,6 @@ impl World {
                     .serving_since_us
                     .is_some_and(|serving| serving < since_us)
         };
-        // Once may be what was left on a connection that the session had gone from.
-        let mut first_us = None;
         for (at_us, server) in heard {
             let silent_us = self.now_us - at_us;
             let in_touch = silent_us >= self.relay_us()
@@ -196,15 +194,12 @@ impl World {
                 && (*server == leader
                     || self.servers[server].leader().map(|leader| leader.0) == Some(leader));
             if in_touch && silent_us / 1000 < timeout_ms {
-                let first_us = *first_us.get_or_insert(*at_us);
-                if at_us - first_us >= timeout_ms * 1000 / 4 {
-                    return heard_is_kept::heard_elsewhere(
-                        session,
-                        *server,
-                        silent_us / 1000,
-                        timeout_ms,
-                    );
-                }
+                return heard_is_kept::heard_elsewhere(
+                    session,
+                    *server,
+                    silent_us / 1000,
+                    timeout_ms,
+                );
             }
         }
         Ok(())
