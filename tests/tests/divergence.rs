@@ -31,6 +31,7 @@ fn a_follower_with_another_tree_takes_the_leaders() {
         let leader = ensemble.leader()?;
         let victim = ensemble.followers()?[0];
         write(ensemble, "/right")?;
+        await_logged(ensemble, victim, "/right")?;
         ensemble.kill(victim)?;
         alter(&log_dir(ensemble, victim))?;
         ensemble.spawn(victim)?;
@@ -52,6 +53,9 @@ fn a_follower_with_another_tree_takes_the_leaders() {
 fn a_leader_with_another_tree_takes_its_successors() {
     on_ensemble(|ensemble| {
         write(ensemble, "/right")?;
+        for server in ensemble.all() {
+            await_logged(ensemble, server, "/right")?;
+        }
         for server in ensemble.all() {
             ensemble.kill(server)?;
         }
@@ -94,6 +98,26 @@ fn a_leader_with_another_tree_takes_its_successors() {
         ensure!(ensemble.leader()? != victim, "it leads again");
         Ok(())
     });
+}
+
+/// Waits until the server's log has a transaction about the path: a quorum that has it may be the others.
+fn await_logged(ensemble: &Ensemble, server: usize, path: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        for file in fs::read_dir(log_dir(ensemble, server))? {
+            let file = file?.path();
+            // Files come and go while the server runs.
+            let bytes = fs::read(&file).unwrap_or_default();
+            let mut places = bytes.windows(path.len());
+            if file.extension().is_some_and(|kind| kind == "zlog")
+                && places.any(|place| place == path.as_bytes())
+            {
+                return Ok(());
+            }
+        }
+        ensure!(Instant::now() < deadline, "{path} does not get to the log");
+        sleep(Duration::from_millis(50));
+    }
 }
 
 /// What the server had altered is as everybody has it.
