@@ -12,7 +12,6 @@ mod flags;
 mod format;
 mod handle;
 mod invocation;
-mod path;
 mod shell;
 
 use std::io::{self, ErrorKind, Write};
@@ -26,6 +25,7 @@ use handle::Handle;
 use invocation::{Invocation, InvocationError, Run};
 use shell::Shell;
 use thiserror::Error;
+use zab::path;
 
 /// Exit code of a command line that asks for what is not there, as the Java shell's invalid invocation.
 const EXIT_INVALID_INVOCATION: u8 = 2;

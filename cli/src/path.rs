@@ -6,16 +6,22 @@ use thiserror::Error;
 
 /// A path that no server would take, in the words of the Java client.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum PathError {
+pub enum PathError {
+    /// There is nothing.
     #[error("Path length must be > 0")]
     Empty,
+    /// It does not begin at the root.
     #[error("Path must start with / character")]
     Relative,
+    /// It ends in a slash.
     #[error("Path must not end with / character")]
     TrailingSlash,
+    /// A character or a name in it is not allowed.
     #[error("Invalid path string \"{path}\" caused by {reason} @{at}")]
     Malformed {
+        /// The path as given.
         path: String,
+        /// What is wrong with it.
         reason: &'static str,
         /// Index of the offending character, in UTF-16 units.
         at: usize,
@@ -23,7 +29,10 @@ pub(crate) enum PathError {
 }
 
 /// Checks a whole path.
-pub(crate) fn validate(path: &str) -> Result<(), PathError> {
+///
+/// # Errors
+/// When a server would refuse it.
+pub fn validate(path: &str) -> Result<(), PathError> {
     if path.is_empty() {
         return Err(PathError::Empty);
     }
@@ -70,7 +79,8 @@ pub(crate) fn validate(path: &str) -> Result<(), PathError> {
 }
 
 /// The path of `child` under `parent`.
-pub(crate) fn join(parent: &str, child: &str) -> String {
+#[must_use]
+pub fn join(parent: &str, child: &str) -> String {
     match parent {
         "/" => format!("/{child}"),
         _ => format!("{parent}/{child}"),

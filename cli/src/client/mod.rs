@@ -4,7 +4,6 @@
 //! collects watch events, and closes the session when told to. It never reconnects: what runs one command is better
 //! served by an error than by a request sent twice.
 
-mod connect_string;
 mod error;
 
 use std::io::{ErrorKind, Read, Write};
@@ -19,8 +18,8 @@ use jute_codec::proto::{
 };
 use jute_codec::{Jute, Reader, SessionId, Zxid};
 
-pub(crate) use connect_string::{ConnectString, ConnectStringError, HostPort};
 pub(crate) use error::{ClientError, ConnectError};
+pub(crate) use zab::connect_string::{ConnectString, ConnectStringError, HostPort};
 
 /// The largest reply taken, in bytes. Well above what a server takes in requests, as a list of children may be longer.
 const REPLY_BYTES_MAX: usize = 128 << 20;

@@ -13,10 +13,11 @@ const DEFAULT_PORT: u16 = 2181;
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HostPort {
+pub struct HostPort {
     /// Name or address, without the brackets of IPv6.
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub host: String,
+    /// From 0 to 65535; 2181 where none was given.
+    pub port: u16,
 }
 
 impl fmt::Display for HostPort {
@@ -31,29 +32,36 @@ impl fmt::Display for HostPort {
 
 /// Servers, and the node that stands in for the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ConnectString {
+pub struct ConnectString {
     /// In the order given; never empty.
-    pub(crate) servers: Vec<HostPort>,
+    pub servers: Vec<HostPort>,
     /// A valid path other than `/`.
-    pub(crate) chroot: Option<String>,
+    pub chroot: Option<String>,
 }
 
 /// A connect string that cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum ConnectStringError {
+pub enum ConnectStringError {
+    /// What stands behind the servers is not a path.
     #[error("the chroot is not a path: {0}")]
     Chroot(#[from] PathError),
+    /// There is no server in it.
     #[error("no server is given in \"{0}\"")]
     NoServer(String),
+    /// What stands behind a colon is not a port.
     #[error("\"{0}\" does not end in a port between 0 and 65535")]
     Port(String),
+    /// An address in brackets does not end.
     #[error("\"{0}\" has a [ without a ]")]
     Bracket(String),
 }
 
 impl ConnectString {
-    /// Parses the value of `-server`.
-    pub(crate) fn parse(text: &str) -> Result<Self, ConnectStringError> {
+    /// Parses a list of servers with an optional chroot.
+    ///
+    /// # Errors
+    /// When there is no server, a port is no number, or the chroot is no path.
+    pub fn parse(text: &str) -> Result<Self, ConnectStringError> {
         let (hosts, chroot) = match text.find('/') {
             None => (text, None),
             Some(at) => (
