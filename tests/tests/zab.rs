@@ -123,6 +123,7 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
             Planted::SnapshotAlone,
             Planted::SnapshotNotSaved,
             Planted::SyncUnlogged,
+            Planted::OldQuorumAlone,
         ],
     ),
     (
@@ -133,6 +134,10 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
             Planted::CommitLost,
             Planted::ChangesForgotten,
         ],
+    ),
+    (
+        check::activated_when_committed::NAME,
+        &[Planted::ActivatedAtOnce],
     ),
     (
         check::agreement::NAME,

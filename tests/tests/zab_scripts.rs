@@ -5,5 +5,5 @@ use zabd_tests::zab::script::run_script;
 
 #[test]
 fn scripts() {
-    check_all("zab_scripts", 17, run_script);
+    check_all("zab_scripts", 22, run_script);
 }

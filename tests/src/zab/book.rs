@@ -114,6 +114,13 @@ pub enum Seen<'a> {
         /// What.
         written: &'a Written,
     },
+    /// A server goes by this membership as the one in force.
+    InForce {
+        /// Which.
+        server: Server,
+        /// The membership's version.
+        version: i64,
+    },
     /// A server votes for itself.
     Stood {
         /// Which.
@@ -333,6 +340,7 @@ impl Book {
                 packet: LeaderPacket::NewLeader { epoch, .. },
             } => self.begin_reign(link.leader, epoch.epoch()),
             Seen::Answered { .. }
+            | Seen::InForce { .. }
             | Seen::Stood { .. }
             | Seen::ToLearner { .. }
             | Seen::AtLearner { .. }

@@ -72,11 +72,15 @@ pub enum Planted {
     LateWriter,
     /// Who comes up knows of no change of the members.
     ChangesForgotten,
+    /// A change of the members is acknowledged in the name of those who are to vote by it, before they have it.
+    OldQuorumAlone,
+    /// A change of the members that is proposed is written down as if it were in force.
+    ActivatedAtOnce,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::DurableBeforeSync,
         Self::EpochBeforeHistory,
         Self::AckBeforeLog,
@@ -110,6 +114,8 @@ impl Planted {
         Self::CommitLostInSync,
         Self::LateWriter,
         Self::ChangesForgotten,
+        Self::OldQuorumAlone,
+        Self::ActivatedAtOnce,
     ];
 }
 
@@ -250,9 +256,13 @@ impl Plan {
     pub const fn with_planted(mut self, planted: Planted, only: Option<&'static str>) -> Self {
         self.planted = Some(planted);
         self.only = only;
-        self.changes = matches!(planted, Planted::ChangesForgotten);
+        self.changes = matches!(
+            planted,
+            Planted::ChangesForgotten | Planted::OldQuorumAlone | Planted::ActivatedAtOnce
+        );
         if self.changes {
             self.faults.damage = false;
+            self.ruined = 0;
         }
         if matches!(planted, Planted::SnapshotAlone | Planted::SnapshotNotSaved) {
             self.force_snapshot_sync = true;

@@ -202,6 +202,7 @@ impl World {
         server.wakeup_ms = i64::MAX;
         let mut effects = Vec::new();
         let mut configs = server.configs.clone();
+        let version = configs.committed.version();
         if plan.changes && !plan.has(Planted::ChangesForgotten) {
             configs = logged(&history, |logged| {
                 configs.with_logged(logged, Standalone::Disabled)
@@ -221,6 +222,10 @@ impl World {
             epochs,
             history: &history,
             lacks: self.servers[&id].disk.lacks,
+        })?;
+        self.see(&Seen::InForce {
+            server: id,
+            version,
         })?;
         let fold_us = self.rng.below(self.plan.fold_us);
         self.after(fold_us, Event::Fold { server: id, boot });
@@ -395,7 +400,9 @@ impl World {
         if let Some(zab) = &mut server.zab {
             zab.propose(entry.zxid, entry.txn(), &mut effects);
         }
-        self.carry_out(id, effects)
+        self.carry_out(id, effects)?;
+        self.acknowledge_for_the_new(id, entry);
+        Ok(())
     }
 
     fn carry_out(&mut self, id: Server, effects: Vec<ZabEffect>) -> Check {
@@ -503,7 +510,10 @@ impl World {
             ZabEffect::ToLeader { link, packet } => self.send_up(id, link, packet),
             ZabEffect::Members { configs } => {
                 self.store_members(id, &configs);
-                Ok(())
+                self.see(&Seen::InForce {
+                    server: id,
+                    version: configs.committed.version(),
+                })
             }
             ZabEffect::LookUp { link, zxid } => {
                 let disk = &self.servers[&id].disk;
@@ -528,6 +538,11 @@ impl World {
 
     /// Nobody relies on it, so that it may fail.
     fn store_members(&mut self, id: Server, configs: &Configs) {
+        if configs.is_changing() && self.plan.has(Planted::ActivatedAtOnce) {
+            self.server(id).configs = Configs::of(Arc::clone(&configs.proposed));
+            self.after(1, Event::Crash { server: id });
+            return;
+        }
         let is_new = configs.committed.version() != self.servers[&id].configs.committed.version();
         if is_new && !self.plan.has(Planted::ChangesForgotten) && self.rng.chance(3, 4) {
             self.trace.step(

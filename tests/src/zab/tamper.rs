@@ -2,7 +2,8 @@
 
 use jute_codec::Zxid;
 use jute_codec::quorum::{LeaderPacket, LearnerPacket, PeerState};
-use zabd::replica::zab::{Role, ZabEffect, ZabInput};
+use zabd::replica::ensemble::ServerId;
+use zabd::replica::zab::{LinkId, Role, ZabEffect, ZabInput};
 
 use super::book::{Server, Written};
 use super::disk::Write;
@@ -148,6 +149,26 @@ impl World {
             _ => {}
         }
         out.push(effect);
+    }
+
+    /// Says in the name of those who are to vote that they have the change which lets them.
+    pub(super) fn acknowledge_for_the_new(&mut self, leader: Server, entry: Entry) {
+        if !self.plan.has(Planted::OldQuorumAlone) {
+            return;
+        }
+        let (Some(members), Some(zab)) = (entry.members(), &self.servers[&leader].zab) else {
+            return;
+        };
+        let former = &zab.configs().committed;
+        let links = self.net.conns.values().filter_map(|conn| {
+            let learner = ServerId(conn.learner.server);
+            let is_new = members.is_voter(learner) && !former.is_voter(learner);
+            (conn.leader.server == leader && conn.leader.open && is_new).then_some(conn.leader.id)
+        });
+        for link in links.collect::<Vec<LinkId>>() {
+            let packet = LearnerPacket::Ack { zxid: entry.zxid };
+            self.feed_later(0, leader, ZabInput::FromLearner { link, packet });
+        }
     }
 
     /// Whether a write is forgotten.

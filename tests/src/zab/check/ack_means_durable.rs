@@ -35,7 +35,7 @@ fn is_on_quorum(book: &Book, history: &[Entry], entry: Entry) -> bool {
 }
 
 /// The same for who commits it: to change the members takes a quorum of the former ones, too.
-fn may_be_committed(book: &Book, applied: &[Entry], entry: Entry) -> bool {
+pub(super) fn may_be_committed(book: &Book, applied: &[Entry], entry: Entry) -> bool {
     let place = through(applied, entry.zxid);
     let before = &applied[..place.saturating_sub(1)];
     is_on_quorum(book, &applied[..place], entry)

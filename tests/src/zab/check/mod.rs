@@ -5,6 +5,7 @@
 pub mod ack_inconsistent;
 pub mod ack_means_durable;
 pub mod acknowledged_stays;
+pub mod activated_when_committed;
 pub mod agreement;
 pub mod commit_in_order;
 pub mod commit_inconsistent;
@@ -64,6 +65,7 @@ impl Checkers {
             Box::<ack_inconsistent::AckInconsistent>::default(),
             Box::<ack_means_durable::AckMeansDurable>::default(),
             Box::<acknowledged_stays::AcknowledgedStays>::default(),
+            Box::<activated_when_committed::ActivatedWhenCommitted>::default(),
             Box::<agreement::Agreement>::default(),
             Box::<commit_in_order::CommitInOrder>::default(),
             Box::<commit_inconsistent::CommitInconsistent>::default(),

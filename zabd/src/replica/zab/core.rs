@@ -35,6 +35,8 @@ pub(super) struct Core {
     pub(super) links_made: u64,
     /// Who leads when this role is over, if a change of the membership has said so.
     pub(super) successor: Option<ServerId>,
+    /// A change is proposed by which this server votes, and it is not in the log: its leader has told it.
+    pub(super) is_to_vote: bool,
     /// Sessions that a learner has heard of since the leader's last PING, with their timeouts in milliseconds.
     pub(super) touched: BTreeMap<SessionId, i32>,
 }
@@ -87,8 +89,6 @@ pub(super) struct Activated {
     pub(super) former: Arc<Members>,
     /// It differs in more than the version.
     pub(super) is_another: bool,
-    /// This server observed and does not any more, or the other way round.
-    pub(super) role_changed: bool,
 }
 
 impl Core {
@@ -212,10 +212,8 @@ impl Core {
         }
         self.say_members(out);
         let now = &self.configs.committed;
-        let me = self.params.me;
         Some(Activated {
             is_another: !former.has_same_servers(now),
-            role_changed: former.is_observer(me) != now.is_observer(me),
             former,
         })
     }
@@ -231,6 +229,16 @@ impl Core {
     fn say_members(&self, out: &mut Vec<ZabEffect>) {
         let configs = self.configs.clone();
         out.push(ZabEffect::Members { configs });
+    }
+
+    /// Whether this server observes. Who is to vote by a change that is proposed does not: the change needs a quorum of
+    /// those, and observers are neither asked nor told. (In Java it does; there the change comes into force for an observer
+    /// that comes meanwhile, whatever becomes of it.)
+    pub(super) fn observes(&self) -> bool {
+        let me = self.params.me;
+        self.configs.committed.is_observer(me)
+            && !self.configs.proposed.is_voter(me)
+            && !self.is_to_vote
     }
 
     /// A number for a connection that this server makes. Those that it accepts are numbered from 0 on.

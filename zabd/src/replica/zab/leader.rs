@@ -50,13 +50,13 @@ pub(super) struct Leader {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
-    /// Who is there? Voters that have said so, this server among them.
+    /// Who is there? Servers that have said so, this one among them.
     Gathering(BTreeSet<ServerId>),
     /// The epoch is chosen and goes to disk.
     Choosing(WriteSeq),
-    /// LEADERINFO is out; voters that have agreed.
+    /// LEADERINFO is out; servers that have agreed.
     Agreeing(BTreeSet<ServerId>),
-    /// A quorum has agreed. Voters that have the whole initial history; `own` is the write after which this server is
+    /// A quorum has agreed. Servers that have the whole initial history; `own` is the write after which this server is
     /// one of them.
     Synchronising {
         acked: BTreeSet<ServerId>,
@@ -317,9 +317,8 @@ impl Leader {
             peer.stage = Stage::Named;
         }
         if let Phase::Gathering(present) = &mut self.phase {
-            if !observer {
-                present.insert(server);
-            }
+            // Who observes by the membership in force may vote by the one proposed, and know nothing of it.
+            present.insert(server);
             self.choose_epoch(core, out);
         } else if accepted_epoch > core.epochs.accepted
             && core.configs.committed.servers().contains_key(&server)
@@ -384,7 +383,7 @@ impl Leader {
         };
         peer.zxid = zxid;
         peer.stage = Stage::Agreed;
-        let counts = current_epoch != ACCEPTED_BEFORE && !peer.observer && zxid != LACKING;
+        let counts = current_epoch != ACCEPTED_BEFORE && zxid != LACKING;
         let (server, stands_at) = (peer.server, (i64::from(current_epoch), zxid));
         match &mut self.phase {
             Phase::Agreeing(agreed) => {
@@ -529,10 +528,10 @@ impl Leader {
             return Ok(());
         };
         peer.stage = Stage::Synced;
-        let voter = peer.server.filter(|_| !peer.observer);
+        let server = peer.server;
         match &mut self.phase {
             Phase::Synchronising { acked, .. } => {
-                acked.extend(voter);
+                acked.extend(server);
                 self.establish(core, out)
             }
             _ => {

@@ -411,10 +411,14 @@ impl Learner {
             _ => None,
         };
         self.on_commit(core, zxid, out)?;
-        let Some(activated) = members.and_then(|members| core.activate(members, out)) else {
+        if members
+            .and_then(|members| core.activate(members, out))
+            .is_none()
+        {
             return Ok(());
-        };
-        if activated.role_changed || leader != self.leader {
+        }
+        core.is_to_vote = false;
+        if self.observer != core.observes() || leader != self.leader {
             core.successor = Some(leader);
             return Err(Left(
                 "the membership is another, and with it the leader or what this server is",
@@ -437,8 +441,23 @@ impl Learner {
         }
         if let Some(text) = members.filter(|text| text.len() > 1 && core.params.reconfig_enabled) {
             let members = reconfig::read(&text, core.params.standalone).map_err(|_| UNREADABLE)?;
-            core.on_told_members(Arc::clone(&members), out);
-            self.told_members = Some(members);
+            // An observer is not told of proposals: a change of this epoch that has not come is not committed, and may
+            // never be. It comes when it is.
+            let change = Zxid(members.version());
+            let is_to_come = change > core.history.logged()
+                && change.counter() > 0
+                && change.epoch() == epoch.epoch();
+            core.is_to_vote = is_to_come && members.is_voter(core.params.me);
+            if !is_to_come {
+                core.on_told_members(Arc::clone(&members), out);
+                self.told_members = Some(members);
+            }
+            if self.observer != core.observes() {
+                core.successor = Some(self.leader);
+                return Err(Left(
+                    "a change of the members is proposed that makes this server vote, or none is any more",
+                ));
+            }
         }
         core.epochs.current = epoch.epoch();
         self.stage = Stage::Adopting(core.store_epochs(out));
@@ -481,7 +500,7 @@ impl Learner {
         };
         let members = &core.configs.committed;
         let leader_stays = members.has_voter_at_same_place(&activated.former, self.leader);
-        if activated.is_another && (activated.role_changed || !leader_stays) {
+        if activated.is_another && (self.observer != core.observes() || !leader_stays) {
             return Err(Left("the membership is another than this server knew"));
         }
         Ok(())

@@ -465,6 +465,7 @@ impl Zab {
         } = recovered;
         let election = Election::new(ElectionParams {
             me: params.me,
+            // Until it has settled it says nothing.
             is_observer: configs.committed.is_observer(params.me),
             finalize_wait_ms: params.finalize_wait_ms,
             min_interval_ms: params.notification_min_ms,
@@ -483,6 +484,7 @@ impl Zab {
             doubt: None,
             links_made: 0,
             successor: None,
+            is_to_vote: false,
             touched: std::collections::BTreeMap::new(),
         };
         let mut zab = Self {
@@ -880,8 +882,7 @@ impl Zab {
             "SyncStartsClean"
         );
         self.state = State::Electing;
-        let observes = core.configs.committed.is_observer(core.params.me);
-        self.election.set_observer(observes);
+        self.election.set_observer(core.observes());
         out.push(ZabEffect::ConnectElection);
         let successor = core.successor.take();
         if let Some(leader) = successor.filter(|leader| core.configs.committed.is_voter(*leader)) {
@@ -919,8 +920,7 @@ impl Zab {
         let Some(activated) = core.activate(members, out) else {
             return false;
         };
-        let observes = core.configs.committed.is_observer(core.params.me);
-        self.election.set_observer(observes);
+        self.election.set_observer(core.observes());
         activated.is_another
     }
 
@@ -943,7 +943,7 @@ impl Zab {
         self.state = if vote.leader == core.params.me {
             State::Leading(Leader::new(now_ms, core, out))
         } else {
-            let observer = core.configs.committed.is_observer(core.params.me);
+            let observer = core.observes();
             State::Learning(Learner::new(now_ms, core, vote.leader, observer, out))
         };
         out.push(ZabEffect::RoleChanged {
