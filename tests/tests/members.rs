@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use zabd_tests::members::check::{
-    acknowledged_stays, ephemerals_follow_sessions, heals_and_serves, heard_is_kept, one_history,
-    replicas_agree, sessions_live, sessions_outlive_leaders, sync_sees_all, watches_survive,
-    writes_linearizable,
+    acknowledged_stays, ephemerals_follow_sessions, heals_and_serves, heard_is_kept,
+    members_follow_history, one_history, replicas_agree, sessions_live, sessions_outlive_leaders,
+    sync_sees_all, watches_survive, writes_linearizable,
 };
 use zabd_tests::members::{Plan, Planted, Report, run_caught};
 use zabd_tests::seeds::{run_all, seeds, variable};
@@ -59,7 +59,7 @@ fn random_histories() {
     let healed_ms = reports.iter().map(|report| report.healed_ms).max();
     eprintln!(
         "{} histories: {} events, {} transactions, {} writes and {} reads ({} syncs) answered, {} watch events, {} times \
-         watches set again, {} moves, {} turned away, {} refused, {} expired, {} reigns, {} crashes; DIFF, TRUNC, SNAP, \
+         watches set again, {} moves, {} turned away, {} refused, {} expired, {} reigns, {} crashes, {} changes of the members; DIFF, TRUNC, SNAP, \
          log: {synced:?}; healed after {healed_ms:?} ms at the most",
         reports.len(),
         sum(|report| report.events),
@@ -75,6 +75,7 @@ fn random_histories() {
         sum(|report| report.expired),
         sum(|report| report.reigns),
         sum(|report| report.crashes),
+        sum(|report| report.changes),
     );
     assert!(failures.is_empty(), "\n{words}");
     // A simulator in which nothing happens finds nothing.
@@ -87,6 +88,7 @@ fn random_histories() {
         assert!(sum(|report| report.expired) > histories / 2);
         assert!(sum(|report| report.reigns) > 2 * histories);
         assert!(sum(|report| report.crashes) > histories);
+        assert!(sum(|report| report.changes) > histories / 10);
         assert!(synced.iter().all(|times| *times > 0), "{synced:?}");
     }
 }
@@ -136,6 +138,14 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
     (
         heard_is_kept::NAME,
         &[Planted::TouchesLost, Planted::SilenceAssumed],
+    ),
+    (
+        members_follow_history::NAME,
+        &[
+            Planted::ChangesForgotten,
+            Planted::ActivatedAtOnce,
+            Planted::MembersUnsaid,
+        ],
     ),
     (never_back_in_time::NAME, &[Planted::SyncNamesOldZxid]),
     (

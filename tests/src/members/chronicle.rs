@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use jute_codec::proto::Request;
 use jute_codec::txn::{Txn, TxnEntry};
 use jute_codec::{ErrorCode, Zxid};
+use zabd::replica::ensemble::Members;
 
 use super::check::{
     Check, Violation, acknowledged_stays, broken, ephemerals_follow_sessions, one_history,
     replicas_agree, sessions_live, writes_linearizable,
 };
+use super::membership;
 use super::net::Node;
 use crate::sim::check::session_fifo::WriteOrder;
 use crate::sim::check::{nothing_invented, sessions_live as model_sessions};
@@ -45,9 +48,9 @@ pub(super) struct Chronicle {
 }
 
 impl Chronicle {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(members: &Members) -> Self {
         Self {
-            first: Moment::first(false),
+            first: membership::begin(Moment::first(false), members),
             pages: Vec::new(),
             sent: BTreeMap::new(),
             done: BTreeMap::new(),
@@ -132,6 +135,10 @@ impl Chronicle {
                 if let Some(moment) = self.refused(session, xid, txn)? {
                     return Ok(moment);
                 }
+                if let Request::Reconfig(_) = sent.request {
+                    let when = (header.zxid, header.time);
+                    return membership::after(self.now(), xid, &sent, floor, when, txn);
+                }
                 Cause::Request(xid, sent)
             }
             (None, Txn::CreateSession { timeout_ms }) if xid == 0 => {
@@ -214,6 +221,28 @@ impl Chronicle {
                 format!("{server} has {zxid}, which is not committed"),
             ),
         }
+    }
+
+    /// What `/zookeeper/config` says after a transaction.
+    pub(super) fn config_at(&self, zxid: Zxid) -> Option<Bytes> {
+        self.at(zxid)?.tree.get(membership::PATH)?.data.clone()
+    }
+
+    /// What a change of the members that is committed has left there; of the first ones nobody made it.
+    pub(super) fn changed_to(&self, zxid: Zxid) -> Option<Bytes> {
+        let moment = if zxid == membership::FIRST {
+            Some(&self.first)
+        } else {
+            self.at(zxid)
+        };
+        let node = moment?.tree.get(membership::PATH)?;
+        node.data.clone().filter(|_| node.mzxid == zxid)
+    }
+
+    /// The version of the newest members.
+    pub(super) fn members_version(&self) -> Zxid {
+        let node = self.now().tree.get(membership::PATH);
+        node.map_or(membership::FIRST, |node| node.mzxid)
     }
 
     /// The transaction that began a session, if it is committed.

@@ -7,13 +7,14 @@ use bytes::{Bytes, BytesMut};
 use jute_codec::data::Id;
 use jute_codec::frame::{take_frame, write_frame};
 use jute_codec::proto::{
-    ConnectRequest, ConnectResponse, EventType, PASSWORD_BYTES, ReplyHeader, Request,
+    AuthPacket, ConnectRequest, ConnectResponse, EventType, PASSWORD_BYTES, ReplyHeader, Request,
     RequestHeader, SetWatches, SetWatches2, WatcherEvent, xid,
 };
 use jute_codec::{ErrorCode, Jute, Reader, SessionId, Text, Zxid};
 
 use super::check::watches_survive::{self, Kind};
 use super::check::{Check, broken, sync_sees_all};
+use super::membership;
 use super::net::{End, FIRST_CLIENT, Item, Node, Way};
 use super::plan::Planted;
 use super::workload;
@@ -70,6 +71,8 @@ pub(super) struct SimClient {
     /// The last requests of the run are sent.
     last_sent: bool,
     pub(super) done: bool,
+    /// It may change the members.
+    pub(super) is_admin: bool,
 }
 
 impl SimClient {
@@ -99,6 +102,7 @@ impl SimClient {
             syncs: VecDeque::new(),
             last_sent: false,
             done: false,
+            is_admin: false,
         }
     }
 
@@ -267,7 +271,9 @@ impl SimClient {
             _ => {
                 let most = *self.rng.pick(&[1, 1, 2, 4, 8]);
                 for _ in 0..most.min(self.requests_left) {
-                    let request = if self.rng.chance(1, 2) {
+                    let request = if world.plan.changes && self.rng.chance(1, 12) {
+                        self.about_members(world)
+                    } else if self.rng.chance(1, 2) {
                         workload::write(&mut self.rng)
                     } else {
                         workload::read(&mut self.rng)
@@ -277,6 +283,15 @@ impl SimClient {
                 }
             }
         }
+    }
+
+    /// Asks for a change of the members, or who they are.
+    fn about_members(&mut self, world: &World) -> Request {
+        if self.rng.chance(1, 4) {
+            return workload::watch_members(&mut self.rng);
+        }
+        let version = world.chronicle.members_version();
+        membership::request(&mut self.rng, &world.server_ids(), version)
     }
 
     /// A last write, and a last sync: their answers show that nothing is left behind.
@@ -299,6 +314,7 @@ impl SimClient {
         let number = match &request {
             Request::Ping => xid::PING,
             Request::SetWatches(_) | Request::SetWatches2(_) => xid::SET_WATCHES,
+            Request::Auth(_) => xid::AUTH,
             _ => {
                 self.next_xid += 1;
                 self.next_xid
@@ -449,7 +465,8 @@ impl SimClient {
 
     fn watch(&mut self, kind: Kind, path: Option<&Text>) {
         let path = path.map(ToString::to_string).unwrap_or_default();
-        self.watched.entry((kind, path)).or_insert(self.seen.shown);
+        let since = self.seen.shown.max(membership::FIRST);
+        self.watched.entry((kind, path)).or_insert(since);
     }
 
     fn on_connected(&mut self, world: &mut World, frame: &Bytes) -> Check {
@@ -487,6 +504,9 @@ impl SimClient {
             ids: Rc::new([Id::new("ip", "127.0.0.1")]),
         };
         self.view = Some(View::new(self.link, who, self.seen.shown));
+        if self.is_admin {
+            self.become_super(world);
+        }
         let watches_nothing = self.watched.is_empty() && self.persistent.is_empty();
         if watches_nothing || world.plan.has(Planted::WatchesForgotten) {
             self.watching = true;
@@ -495,6 +515,20 @@ impl SimClient {
             self.request(world, request);
         }
         Ok(())
+    }
+
+    /// Who changes the members has to be allowed to.
+    fn become_super(&mut self, world: &mut World) {
+        let request = Request::Auth(AuthPacket {
+            kind: 0,
+            scheme: Some(Text::from_static("super")),
+            auth: Some(Bytes::new()),
+        });
+        self.request(world, request);
+        if let Some(view) = &mut self.view {
+            let ids = [Id::new("ip", "127.0.0.1"), Id::new("super", "")];
+            view.who.ids = Rc::new(ids);
+        }
     }
 
     /// What a client says first on a new connection.

@@ -15,6 +15,7 @@
 //! | `conn` | connections of clients as a server has them |
 //! | `net`, `wires` | what is under way between nodes; how it gets there |
 //! | `client`, `workload` | clients that move between servers, and what they ask for |
+//! | `membership` | changes of the members, and what they come to |
 //! | `chronicle`, `sessions` | the committed history; who has heard of whom |
 //! | `tamper` | effects broken on purpose |
 //! | [`check`] | the promises, one file each |
@@ -25,6 +26,7 @@ mod client;
 mod conn;
 mod disk;
 mod faults;
+mod membership;
 mod net;
 pub mod plan;
 mod server;

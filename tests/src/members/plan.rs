@@ -54,11 +54,17 @@ pub enum Planted {
     LiveSessionRefused,
     /// Nothing goes over the election port any more.
     ElectionDeaf,
+    /// Who comes up knows of no change of the members.
+    ChangesForgotten,
+    /// A change of the members that is proposed is written down as if it were in force.
+    ActivatedAtOnce,
+    /// Servers do not say who the members are that they went by when they began to serve.
+    MembersUnsaid,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::AckNamesNext,
         Self::DurableBeforeSync,
         Self::LogTailLost,
@@ -83,6 +89,9 @@ impl Planted {
         Self::EphemeralLeft,
         Self::LiveSessionRefused,
         Self::ElectionDeaf,
+        Self::ChangesForgotten,
+        Self::ActivatedAtOnce,
+        Self::MembersUnsaid,
     ];
 }
 
@@ -118,6 +127,10 @@ pub struct Plan {
     pub voters: u64,
     /// How many do not.
     pub observers: u64,
+    /// How many do not even belong to the ensemble at first.
+    pub spares: u64,
+    /// The members change.
+    pub changes: bool,
     /// How many clients.
     pub clients: usize,
     /// How many requests each sends while things go wrong, about.
@@ -176,8 +189,14 @@ impl Plan {
             full_disks: rng.chance(1, 6),
             clock_jumps: rng.chance(1, 4),
         };
+        // Drawn apart, so that seeds kept from before mean what they meant.
+        let mut apart = Rng::new(seed ^ 0x6368_616e_6765);
+        let changes = apart.chance(1, 3);
+        let spares = if changes { apart.below(2) } else { 0 };
         Self {
             seed,
+            spares,
+            changes,
             voters: *rng.pick(&[3, 3, 3, 3, 5]),
             observers: *rng.pick(&[0, 0, 1, 2]),
             clients: *rng.pick(&[1, 2, 3, 3, 4, 6]),
@@ -212,6 +231,12 @@ impl Plan {
             self.faults.slow_links = true;
             self.faults.count = 30;
         }
+        if matches!(
+            planted,
+            Planted::ChangesForgotten | Planted::ActivatedAtOnce
+        ) {
+            self.changes = true;
+        }
         self
     }
 
@@ -221,6 +246,11 @@ impl Plan {
 
     /// All servers, those that vote first.
     pub(super) fn servers(&self) -> impl Iterator<Item = i64> + use<> {
+        1..=(self.voters + self.observers + self.spares).cast_signed()
+    }
+
+    /// Those that belong to the ensemble at first.
+    pub(super) fn members(&self) -> impl Iterator<Item = i64> + use<> {
         1..=(self.voters + self.observers).cast_signed()
     }
 }

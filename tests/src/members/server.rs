@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use jute_codec::proto::{ConnectResponse, ReplyHeader};
 use jute_codec::quorum::LearnerPacket;
+use jute_codec::txn::Txn;
 use jute_codec::{Text, Zxid};
 use zabd::replica::Replica;
 use zabd::replica::clock::Clock;
 use zabd::replica::effect::{Answer, Effect};
-use zabd::replica::ensemble::Configs;
-use zabd::replica::ensemble::ServerId;
+use zabd::replica::ensemble::{Configs, ServerId, Standalone};
 use zabd::replica::input::Input;
 use zabd::replica::params::ReplicaParams;
 use zabd::replica::zab::{Recovered, Role, ZabEffect, ZabInput, ZabParams};
@@ -31,6 +31,9 @@ const WALL_MS: i64 = 1_700_000_000_000;
 /// The shortest and the longest session timeout, in ticks.
 pub(super) const TIMEOUT_TICKS: (i64, i64) = (2, 20);
 
+/// One that votes alone is an ensemble all the same.
+pub(super) const STANDALONE: Standalone = Standalone::Disabled;
+
 /// Something for the state or for connections, in the order of the replica's effects.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -40,6 +43,7 @@ pub(super) enum Step {
     Synced(ConnId, i32, Option<Text>),
     Answered(ConnId, i32, Answer),
     Serve(bool),
+    Config(Text, i64),
     ReplaceState(ZabEffect),
 }
 
@@ -182,6 +186,8 @@ fn replica_params(plan: &Plan, server: Node) -> ReplicaParams {
         session_timeout_min_ms: ms(TIMEOUT_TICKS.0),
         session_timeout_max_ms: ms(TIMEOUT_TICKS.1),
         container_check_interval_ms: 3000,
+        reconfig_enabled: plan.changes,
+        standalone: STANDALONE,
         ..ReplicaParams::default()
     }
 }
@@ -194,6 +200,8 @@ fn zab_params(plan: &Plan, server: Node) -> ZabParams {
         recent_max: plan.recent_max,
         force_snapshot_sync: plan.force_snapshot_sync,
         notification_max_ms: plan.notification_max_ms,
+        reconfig_enabled: plan.changes,
+        standalone: STANDALONE,
         ..ZabParams::new(ServerId(server))
     }
 }
@@ -243,7 +251,8 @@ impl World {
         server.timer_us = i64::MIN;
         let mut effects = Vec::new();
         let clock = server.clock(now_us);
-        let configs = server.configs.clone();
+        let configs = self.known_members(id);
+        let server = self.server(id);
         server.replica = Some(Replica::member(
             replica_params,
             zab_params,
@@ -453,8 +462,8 @@ impl World {
                     Step::Serve(true)
                 }
                 Effect::StopServing => Step::Serve(false),
-                // The members never change here, and nobody reads of them.
-                Effect::Config { .. } => continue,
+                Effect::Config { .. } if self.plan.has(Planted::MembersUnsaid) => continue,
+                Effect::Config { text, version } => Step::Config(text, version),
             };
             self.server(id).steps.push_back(step);
         }
@@ -494,6 +503,7 @@ impl World {
                 }
                 self.send_up(id, link, packet);
             }
+            ZabEffect::Members { configs } => self.on_members(id, &configs),
             ZabEffect::LookUp { link, zxid } => {
                 let found = self.servers[&id].disk.look_up(zxid);
                 let unusable = self.rng.chance(1, self.plan.unusable_one_in);
@@ -547,6 +557,8 @@ impl World {
                     let zxid = self.servers[&id].state.last_zxid();
                     answer.tell(conn, xid, zxid, &mut outputs);
                 }
+                // The time is that of the server, which the model knows nothing of.
+                Step::Config(text, version) => self.server(id).state.set_config(&text, version, 0),
                 Step::Serve(true) => self.begin_to_serve(id)?,
                 Step::Serve(false) => {
                     self.deliver_outputs(id, &mut outputs);
@@ -583,6 +595,8 @@ impl World {
             self.chronicle.on_committed(place, zxid, &txn)?;
             self.trace.bytes(&txn);
         }
+        let changes_members = matches!(committed.entry.txn, Txn::Reconfig(_));
+        let leads = self.servers[&id].leads();
         let mut committed = committed.clone();
         if self.plan.has(Planted::AppliedGarbled) && self.rng.chance(1, 8) {
             committed.entry.header.time += 1;
@@ -594,6 +608,10 @@ impl World {
         if serves {
             let digest = server.state.digest();
             self.chronicle.compare_digest(id, zxid, digest)?;
+            if changes_members {
+                self.report.changes += u64::from(leads);
+                self.check_members(id)?;
+            }
         }
         Ok(())
     }
@@ -619,6 +637,7 @@ impl World {
         }
         self.chronicle
             .compare_digest(id, last(&server.applied), digest)?;
+        self.check_members(id)?;
         let server = self.server(id);
         server.verified = count;
         server.state.set_service(Service::Full);

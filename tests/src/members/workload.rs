@@ -122,6 +122,19 @@ pub(super) fn read(rng: &mut Rng) -> Request {
     }
 }
 
+/// Who the members are, and perhaps a word when that changes.
+pub(super) fn watch_members(rng: &mut Rng) -> Request {
+    let request = PathWatchRequest {
+        path: Some(Text::from(super::membership::PATH)),
+        watch: rng.chance(1, 2),
+    };
+    if rng.chance(1, 4) {
+        Request::Exists(request)
+    } else {
+        Request::GetData(request)
+    }
+}
+
 /// A sync.
 pub(super) fn sync() -> Request {
     Request::Sync(PathRequest {

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jute_codec::quorum::LearnerPacket;
-use zabd::replica::ensemble::{Configs, Member, Members, ServerId};
+use zabd::replica::ensemble::{Configs, ServerId};
 use zabd::replica::zab::{LinkId, ZabInput};
 
 use super::check::{Check, Violation, ephemerals_follow_sessions, heals_and_serves};
 use super::chronicle::Chronicle;
 use super::client::SimClient;
+use super::membership::{self, InForce};
 use super::net::{FIRST_CLIENT, Net, Node, Way};
 use super::plan::Plan;
 use super::server::{SimServer, TIMEOUT_TICKS};
@@ -150,6 +151,8 @@ pub struct Report {
     pub refused: u64,
     /// Sessions that expired.
     pub expired: u64,
+    /// Changes of the members.
+    pub changes: u64,
     /// How often a server was about to lead.
     pub reigns: u64,
     /// Crashes.
@@ -170,6 +173,7 @@ pub(super) struct World {
     pub(super) clients: Vec<Option<SimClient>>,
     pub(super) net: Net,
     pub(super) chronicle: Chronicle,
+    pub(super) in_force: InForce,
     pub(super) sessions: Sessions,
     pub(super) report: Report,
     queue: BTreeMap<(i64, u64), Event>,
@@ -192,6 +196,7 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
 
 impl World {
     fn new(plan: &Plan) -> Self {
+        let members = membership::first(plan);
         let mut world = Self {
             plan: plan.clone(),
             rng: Rng::new(plan.seed),
@@ -200,7 +205,8 @@ impl World {
             servers: BTreeMap::new(),
             clients: Vec::new(),
             net: Net::default(),
-            chronicle: Chronicle::new(),
+            chronicle: Chronicle::new(&members),
+            in_force: InForce::default(),
             sessions: Sessions::default(),
             report: Report::default(),
             queue: BTreeMap::new(),
@@ -208,7 +214,7 @@ impl World {
             mended_at_us: None,
             healed_at_us: None,
         };
-        let configs = configs(plan);
+        let configs = Configs::of(Arc::new(members));
         for server in plan.servers() {
             world
                 .servers
@@ -219,7 +225,8 @@ impl World {
         for number in 0..plan.clients {
             let ticks = *world.rng.pick(&[4, 6, 10, TIMEOUT_TICKS.1]);
             let rng = world.rng.fork();
-            let client = SimClient::new(number, rng, ticks * plan.tick_ms, plan.requests);
+            let mut client = SimClient::new(number, rng, ticks * plan.tick_ms, plan.requests);
+            client.is_admin = plan.changes && number % 2 == 0;
             world.clients.push(Some(client));
             let delay_us = world.rng.below(4 * world.tick_us());
             let client = FIRST_CLIENT + i64::try_from(number).unwrap_or_default();
@@ -403,7 +410,8 @@ impl World {
             let expected = &self.chronicle.now().tree;
             nothing_half_applied::on_recovered(self.chronicle.newest(), &found, expected)?;
         }
-        Ok(())
+        self.in_force
+            .check(|change| self.chronicle.changed_to(change))
     }
 
     /// How long it may take until everybody is served: the longest silence of the election, then a few attempts, then
@@ -428,14 +436,4 @@ impl World {
         let all: Vec<String> = servers.chain(clients).collect();
         format!("after {} ms: {all:#?}", self.now_us / 1000)
     }
-}
-
-fn configs(plan: &Plan) -> Configs {
-    let members = plan.servers().map(|id| {
-        let votes = id <= plan.voters.cast_signed();
-        let role = if votes { "participant" } else { "observer" };
-        let member = Member::parse(&format!("s{id}:2888:3888:{role}")).expect("well-formed");
-        (ServerId(id), member)
-    });
-    Configs::of(Arc::new(Members::majority(0, members.collect())))
 }

@@ -299,6 +299,13 @@ impl Member {
                             .primary
                             .on_connect(&mut turn, around.ids, conn, &request);
                     }
+                    // Nothing is proposed any more, as another server leads by the new members, or there are no zxids
+                    // left. What comes behind a request that is not answered is not answered either.
+                    Submission::Write(ClientRequest { conn, .. })
+                        if self.zab.next_zxid().is_none() =>
+                    {
+                        leading.say_behind(Effect::CloseConn { conn }, around.effects);
+                    }
                     // Nothing is to be said of now, and out of turn nothing can be said: another server will.
                     Submission::Write(ClientRequest {
                         body: WriteBody::Request(Request::Sync(_)),

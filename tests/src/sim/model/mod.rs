@@ -20,7 +20,7 @@ use jute_codec::data::{Acl, Id};
 use jute_codec::proto::{EventType, MultiResult, Reply};
 
 pub use read::read;
-pub use write::{close_session, delete_abandoned, write};
+pub use write::{close_session, configure, delete_abandoned, reconfigure, write};
 
 /// Who asks.
 #[derive(Debug, Clone)]

@@ -107,6 +107,39 @@ pub fn delete_abandoned(tree: &mut Tree, path: &str, zxid: Zxid, fires: &mut Vec
     true
 }
 
+/// The server itself writes down who its members are, as of `version`; no transaction does that.
+pub fn configure(tree: &mut Tree, text: Bytes, version: Zxid) {
+    tree.change(CONFIG, |node| {
+        node.data = Some(text);
+        node.version = -1;
+        node.mzxid = version;
+    });
+}
+
+/// The members change; the stat of the node that says so.
+pub fn reconfigure(
+    tree: &mut Tree,
+    text: Bytes,
+    zxid: Zxid,
+    time: i64,
+    fires: &mut Vec<Fire>,
+) -> Stat {
+    configure(tree, text, zxid);
+    tree.change(CONFIG, |node| node.mtime = time);
+    if let Some(node) = tree.get(CONFIG) {
+        fires.push(Fire {
+            audience: Audience::Data,
+            event: EventType::NodeDataChanged,
+            path: Rc::from(CONFIG),
+            acl: Rc::clone(&node.acl),
+        });
+    }
+    tree.stat(CONFIG).unwrap_or(Stat::ZERO)
+}
+
+/// Where the members stand.
+const CONFIG: &str = "/zookeeper/config";
+
 fn path_stat((path, stat): (Text, Stat)) -> Reply {
     Reply::PathStat(PathStatReply { path, stat })
 }

@@ -777,6 +777,10 @@ impl Leader {
 
     /// A sync is over when everything proposed before it is committed and sent.
     fn on_sync(&mut self, now_ms: i64, core: &Core, link: LinkId, out: &mut Vec<ZabEffect>) {
+        // Requests that came before are not proposed, and the learner waits for them: until it is told to go.
+        if self.next_zxid().is_none() {
+            return;
+        }
         if !self.outstanding.is_empty() {
             self.syncs.push_back((self.last_proposed, link));
         } else if self.hears_quorum(now_ms, core) {
