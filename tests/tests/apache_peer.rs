@@ -271,7 +271,11 @@ fn apache_calls_back_and_leads_a_server_with_a_smaller_id() {
         PeerParams::new(Vec::new()),
         &runtime.handle,
         Arc::new(Gate::default()),
-        Arc::new(move |input| drop(sender.send(input))),
+        Arc::new(move |inputs| {
+            for input in inputs.drain(..) {
+                drop(sender.send(input));
+            }
+        }),
     );
     let next = || match inputs.recv_timeout(PATIENCE).unwrap() {
         ZabInput::FromLeader { packet, .. } => packet,

@@ -11,6 +11,7 @@ use tracing::debug;
 
 use super::link::Link;
 use super::net::Shared;
+use crate::net::gate::Gate;
 use crate::replica::zab::ZabInput;
 
 /// Room for what is read at once, in bytes.
@@ -31,6 +32,17 @@ const BULK_BYTES_MAX: usize = 8 << 20;
 pub(super) enum Other {
     Leader,
     Learner,
+}
+
+/// Where taking packets stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gathered {
+    /// There is no whole packet any more.
+    All,
+    /// Behind a SNAP.
+    UpToBulk,
+    /// The gate is closed.
+    UpToGate,
 }
 
 /// The receiving half of a connection.
@@ -84,43 +96,61 @@ impl Inbound {
 
     /// Hands on all packets that are there, and reads more.
     async fn packets(&mut self, other: Other, link: &Link, shared: &Shared) -> io::Result<()> {
+        let mut inputs = Vec::new();
+        loop {
+            let gathered = self.gather(other, link, &shared.gate, &mut inputs);
+            if !inputs.is_empty() {
+                shared.tell(link, &mut inputs);
+            }
+            match gathered? {
+                Gathered::All => return self.fill(READ_BYTES, link).await,
+                Gathered::UpToBulk => self.bulk(link).await?,
+                Gathered::UpToGate => {}
+            }
+            shared.gate.passed().await;
+        }
+    }
+
+    /// Takes packets; one at the most while the gate is closed.
+    fn gather(
+        &mut self,
+        other: Other,
+        link: &Link,
+        gate: &Gate,
+        inputs: &mut Vec<ZabInput>,
+    ) -> io::Result<Gathered> {
         while let Some(packet) = self.take()? {
+            let link = link.id;
             let mut bulk_follows = false;
             let kind = packet.kind;
             let input = match other {
-                Other::Learner => {
-                    LearnerPacket::from_record(packet)
-                        .map_err(invalid)?
-                        .map(|packet| ZabInput::FromLearner {
-                            link: link.id,
-                            packet,
-                        })
-                }
+                Other::Learner => LearnerPacket::from_record(packet)
+                    .map_err(invalid)?
+                    .map(|packet| ZabInput::FromLearner { link, packet }),
                 Other::Leader => {
                     LeaderPacket::from_record(packet)
                         .map_err(invalid)?
                         .map(|packet| {
                             bulk_follows = matches!(packet, LeaderPacket::Snap { .. });
-                            ZabInput::FromLeader {
-                                link: link.id,
-                                packet,
-                            }
+                            ZabInput::FromLeader { link, packet }
                         })
                 }
             };
             match input {
-                Some(input) => shared.tell(link, input),
+                Some(input) => inputs.push(input),
                 None => debug!(
-                    link = link.id.0,
+                    link = link.0,
                     kind, "a packet of unknown type is passed over"
                 ),
             }
             if bulk_follows {
-                self.bulk(link).await?;
+                return Ok(Gathered::UpToBulk);
             }
-            shared.gate.passed().await;
+            if !gate.is_open() {
+                return Ok(Gathered::UpToGate);
+            }
         }
-        self.fill(READ_BYTES, link).await
+        Ok(Gathered::All)
     }
 
     fn take(&mut self) -> io::Result<Option<QuorumPacket>> {

@@ -10,9 +10,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::bulk::Guarded;
+use super::outbound::{Sending, Stopped};
 use super::outbox::{Item, Outbox, Overflow};
 use super::params::PeerParams;
 use crate::replica::zab::LinkId;
+
+/// Whoever queues no more than this sends it, too, in bytes.
+const AT_ONCE_BYTES: usize = 32 << 10;
 
 /// How a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +34,8 @@ pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) remote: OnceLock<SocketAddr>,
     outbox: Mutex<Outbox>,
-    /// Told when there is something to send.
+    sending: Mutex<Sending>,
+    /// Told when there is something that the connection's task has to send.
     pub(super) to_send: Notify,
     // Set once; nothing is queued any more.
     overflow: OnceLock<Overflow>,
@@ -56,6 +61,7 @@ impl Link {
                 params.queue_bytes_max,
                 params.queue_packets_max,
             )),
+            sending: Mutex::default(),
             to_send: Notify::new(),
             overflow: OnceLock::new(),
             overflowed: Notify::new(),
@@ -68,25 +74,48 @@ impl Link {
         }
     }
 
-    /// Queues an item. If too much waits the connection is on its way to its end.
+    /// Queues an item, for [`Self::flush`]. If too much waits the connection is on its way to its end.
     pub(super) fn push(&self, item: Item) {
         if self.overflow.get().is_some() {
             return;
         }
         let pushed = lock(&self.outbox).push(item);
-        match pushed {
-            Ok(()) => self.to_send.notify_one(),
-            Err(overflow) => {
-                // Set by one of those who queue; the others' is as good.
-                drop(self.overflow.set(overflow));
-                self.overflowed.notify_one();
-            }
+        if let Err(overflow) = pushed {
+            // Set by one of those who queue; the others' is as good.
+            drop(self.overflow.set(overflow));
+            self.overflowed.notify_one();
         }
     }
 
-    /// Moves what is to be sent next to `batch`.
-    pub(super) fn take(&self, batch: &mut Vec<Item>, bytes_max: usize) {
-        lock(&self.outbox).take(batch, bytes_max);
+    /// Sends what is queued: at once if it is little and the socket takes it, which saves another thread's being woken;
+    /// else the connection's task does. Never waits.
+    pub(super) fn flush(&self) {
+        if self.is_closed() || self.overflow.get().is_some() {
+            return;
+        }
+        if lock(&self.outbox).bytes() <= AT_ONCE_BYTES {
+            // Who has it may have seen what is queued, or not.
+            if let Ok(mut sending) = self.sending.try_lock() {
+                let mut stopped = Ok(Stopped::Midway);
+                while matches!(stopped, Ok(Stopped::Midway)) {
+                    stopped = sending.write(&self.outbox);
+                }
+                if matches!(stopped, Ok(Stopped::Idle)) {
+                    return;
+                }
+            }
+        }
+        self.to_send.notify_one();
+    }
+
+    /// Writes a part of what is queued, as far as the socket takes it.
+    pub(super) fn write(&self) -> io::Result<Stopped> {
+        self.sending().write(&self.outbox)
+    }
+
+    /// The sending end.
+    pub(super) fn sending(&self) -> MutexGuard<'_, Sending> {
+        lock(&self.sending)
     }
 
     /// Waits until too much waits to be sent.
@@ -162,6 +191,6 @@ impl Link {
 }
 
 // Nothing under these locks panics half-way through a change.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -36,5 +36,5 @@ mod tests;
 
 pub use bulk::{BulkSink, BulkSource, Taken};
 pub use link::LinkFigures;
-pub use net::{OWN_FROM, OnInput, PeerNet};
+pub use net::{OWN_FROM, OnInputs, PeerNet, Unsent};
 pub use params::PeerParams;

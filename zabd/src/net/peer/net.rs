@@ -24,9 +24,9 @@ use crate::net::gate::Gate;
 use crate::replica::ensemble::HostPort;
 use crate::replica::zab::{LinkId, ZabInput};
 
-/// What is done with what happens. It must not wait; if packets come faster than they can be looked at, the gate is
-/// there to be closed.
-pub type OnInput = Arc<dyn Fn(ZabInput) + Send + Sync>;
+/// What is done with what happens; it takes all that came together. It must not wait; if packets come faster than they
+/// can be looked at, the gate is there to be closed.
+pub type OnInputs = Arc<dyn Fn(&mut Vec<ZabInput>) + Send + Sync>;
 
 /// Connections that are accepted are numbered from zero; those to leaders must be asked for with numbers from here on.
 pub const OWN_FROM: u64 = 1 << 63;
@@ -49,7 +49,7 @@ pub struct PeerNet {
 pub(super) struct Shared {
     pub(super) params: PeerParams,
     pub(super) gate: Arc<Gate>,
-    on_input: OnInput,
+    on_inputs: OnInputs,
     handle: Handle,
     table: Mutex<Table>,
 }
@@ -81,7 +81,7 @@ impl PeerNet {
     /// Neither listens nor connects yet. Everything is run on `handle`'s runtime; what makes and takes bulk, on its
     /// threads for what blocks.
     #[must_use]
-    pub fn new(params: PeerParams, handle: &Handle, gate: Arc<Gate>, on_input: OnInput) -> Self {
+    pub fn new(params: PeerParams, handle: &Handle, gate: Arc<Gate>, on_inputs: OnInputs) -> Self {
         let (closing, closed) = mpsc::channel();
         let table = Table {
             closing: Some(closing),
@@ -91,7 +91,7 @@ impl PeerNet {
         let shared = Arc::new(Shared {
             params,
             gate,
-            on_input,
+            on_inputs,
             handle: handle.clone(),
             table: Mutex::new(table),
         });
@@ -143,27 +143,38 @@ impl PeerNet {
                     }
                     let (reader, writer) = stream.into_split();
                     let inbound = Inbound::new(reader, shared.params.data_bytes_max);
-                    shared.tell(&link, ZabInput::LinkUp { link: link.id });
+                    shared.tell(&link, &mut vec![ZabInput::LinkUp { link: link.id }]);
                     run(link, Other::Leader, inbound, writer, &shared).await;
                 }
             }
         });
     }
 
-    /// Queues a packet for a learner. If it has too many already, its connection is closed.
+    /// Sends a packet to a learner. If too many wait already, its connection is closed.
     pub fn send_to_learner(&self, link: LinkId, packet: LeaderPacket) {
-        self.push(link, Item::ToLearner(packet));
+        self.send(link, Item::ToLearner(packet));
     }
 
-    /// Queues a packet for the leader. If it has too many already, the connection is closed.
+    /// Sends a packet to the leader. If too many wait already, the connection is closed.
     pub fn send_to_leader(&self, link: LinkId, packet: LearnerPacket) {
-        self.push(link, Item::ToLeader(packet));
+        self.send(link, Item::ToLeader(packet));
     }
 
-    /// Queues bulk: it is made when everything before it was sent, and what is queued behind it follows it. If it
-    /// fails the connection is closed.
+    /// Sends bulk: it is made when everything before it was sent, and what is sent later follows it. If it fails the
+    /// connection is closed.
     pub fn send_bulk(&self, link: LinkId, source: Box<dyn BulkSource>) {
-        self.push(link, Item::Bulk(source));
+        self.send(link, Item::Bulk(source));
+    }
+
+    /// Queues a packet for a learner, to be sent together with others by [`Unsent::flush`]. If too many wait already, its
+    /// connection is closed.
+    pub fn queue_to_learner(&self, link: LinkId, packet: LeaderPacket, unsent: &mut Unsent) {
+        self.queue(link, Item::ToLearner(packet), unsent);
+    }
+
+    /// The same for the leader.
+    pub fn queue_to_leader(&self, link: LinkId, packet: LearnerPacket, unsent: &mut Unsent) {
+        self.queue(link, Item::ToLeader(packet), unsent);
     }
 
     /// Gives what takes the bulk that follows a SNAP, which has come or is about to. Nothing behind the SNAP is looked
@@ -223,10 +234,40 @@ impl PeerNet {
         }
     }
 
-    fn push(&self, link: LinkId, item: Item) {
-        if let Some(link) = self.shared.link(link) {
+    fn send(&self, link: LinkId, item: Item) {
+        let mut unsent = Unsent::default();
+        self.queue(link, item, &mut unsent);
+        unsent.flush();
+    }
+
+    fn queue(&self, id: LinkId, item: Item, unsent: &mut Unsent) {
+        if let Some(link) = unsent.0.iter().find(|link| link.id == id) {
             link.push(item);
+        } else if let Some(link) = self.shared.link(id) {
+            link.push(item);
+            unsent.0.push(link);
         }
+    }
+}
+
+/// Connections on which something is queued.
+#[derive(Default)]
+pub struct Unsent(Vec<Arc<Link>>);
+
+impl Unsent {
+    /// Sends what is queued. Never waits: what a socket does not take at once its own task sends.
+    pub fn flush(&mut self) {
+        for link in self.0.drain(..) {
+            link.flush();
+        }
+    }
+}
+
+impl std::fmt::Debug for Unsent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|link| link.id))
+            .finish()
     }
 }
 
@@ -291,12 +332,11 @@ impl Shared {
         self.start(id, |link| async move {
             info!(link = id.0, %caller, "a learner has connected");
             link.remote.get_or_init(|| caller);
-            shared.tell(&link, ZabInput::LinkUp { link: id });
             let first = ZabInput::FromLearner {
                 link: id,
                 packet: first,
             };
-            shared.tell(&link, first);
+            shared.tell(&link, &mut vec![ZabInput::LinkUp { link: id }, first]);
             shared.gate.passed().await;
             run(link, Other::Learner, inbound, writer, &shared).await;
         });
@@ -304,10 +344,11 @@ impl Shared {
     }
 
     /// Tells what happened on a connection, unless it was closed.
-    pub(super) fn tell(&self, link: &Link, input: ZabInput) {
+    pub(super) fn tell(&self, link: &Link, inputs: &mut Vec<ZabInput>) {
         if !link.is_closed() {
-            (self.on_input)(input);
+            (self.on_inputs)(inputs);
         }
+        inputs.clear();
     }
 
     /// A connection is over, or could not be made.
@@ -315,7 +356,7 @@ impl Shared {
         let entry = self.table().links.remove(&link.id);
         if entry.is_some() {
             warn!(link = link.id.0, remote = ?link.remote.get(), error = %why, "a connection to a server has ended");
-            self.tell(link, ZabInput::LinkDown { link: link.id });
+            self.tell(link, &mut vec![ZabInput::LinkDown { link: link.id }]);
             link.close();
         }
     }

@@ -54,8 +54,12 @@ impl Server {
         adjust(&mut params);
         let (sender, inputs) = mpsc::channel();
         let gate = Arc::new(Gate::default());
-        let on_input: OnInput = Arc::new(move |input| drop(sender.send(input)));
-        let net = PeerNet::new(params, &RUNTIME, Arc::clone(&gate), on_input);
+        let on_inputs: OnInputs = Arc::new(move |inputs| {
+            for input in inputs.drain(..) {
+                drop(sender.send(input));
+            }
+        });
+        let net = PeerNet::new(params, &RUNTIME, Arc::clone(&gate), on_inputs);
         Self { net, inputs, gate }
     }
 
