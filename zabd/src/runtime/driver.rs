@@ -1,32 +1,32 @@
-//! The driver: one thread that steps the replica and applies what it decides.
+//! The driver: steps the replica and applies what it decides. It has a thread, and others may drive when little is to do
+//! (see `mailbox`).
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use jute_codec::proto::{ConnectResponse, ReplyHeader};
-use jute_codec::{Jute as _, Text, Zxid};
+use jute_codec::proto::ReplyHeader;
+use jute_codec::{Jute as _, Zxid};
 use metrics::counter;
 use tracing::{debug, error, info, warn};
 
 use super::clock::SystemClock;
-use super::mailbox::{Mailbox, Taken};
+use super::figures::{DriverFigures, Place};
+use super::mailbox::{Bringer, Deals, Dealt, FEW_INPUTS, Mailbox, Taken};
 use super::membership::Membership;
 use super::milestones::Milestones;
 use super::peers::Peers;
+use super::work::{Step, Work};
 use crate::admin::SessionDeadlines;
 use crate::net::client::Connections;
-use crate::net::stats::Sizes;
 use crate::replica::Replica;
-use crate::replica::effect::{Answer, Effect, WriteSeq};
-use crate::replica::ensemble::{Configs, Members, ServerId};
+use crate::replica::effect::{Effect, WriteSeq};
+use crate::replica::ensemble::Configs;
 use crate::replica::input::Input;
 use crate::replica::session::SessionTracker;
 use crate::replica::zab::{Role, Zab, ZabEffect, ZabInput};
-use crate::state::conn::ConnId;
-use crate::state::{Committed, DigestMismatch, Outputs, Service, State};
+use crate::state::{DigestMismatch, Service, State};
 use crate::storage::epochs::{EpochFile, Epochs};
 use crate::storage::log_thread::{self, DurableWrite, LogHandle};
 
@@ -43,85 +43,8 @@ const WAITS_FOR_A_COPY: &str = "this server's copy of the data is not whole: it 
 const WAITS_FOR_A_MAJORITY: &str = "had another tree than this server after the same transactions, and there are too few \
     servers to settle which is right: start those that are down; docs/repair.md says what to do if there are none";
 
-/// The longest sleep; deadlines beyond it are looked at again.
-const PATIENCE_MAX: Duration = Duration::from_secs(10);
-
-/// Figures that the driver keeps for operators.
-#[derive(Debug, Default)]
-pub(super) struct DriverFigures {
-    /// Transactions given a zxid.
-    pub(super) proposed: AtomicU64,
-    /// Transactions applied.
-    pub(super) committed: AtomicU64,
-    /// Sessions that were not heard of in time.
-    pub(super) sessions_expired: AtomicU64,
-    /// Transactions after which the tree was not what the replica predicted.
-    pub(super) digest_mismatches: AtomicU64,
-    /// Transactions that are not durable yet.
-    pub(super) outstanding: AtomicU64,
-    /// Live sessions that all servers know.
-    pub(super) sessions: AtomicI64,
-    /// Live sessions that only this server knows.
-    pub(super) local_sessions: AtomicI64,
-    /// What this server is in its ensemble.
-    pub(super) place: Mutex<Place>,
-    /// Sizes of what it proposes as leader, in bytes.
-    pub(super) proposal_sizes: Arc<Sizes>,
-}
-
-/// A server's place in its ensemble.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) role: Role,
-    pub(super) is_read_only: bool,
-    pub(super) leader: Option<ServerId>,
-    /// Of a leader: who, whether an observer, whether it serves clients.
-    pub(super) learners: Vec<(ServerId, bool, bool)>,
-    /// Of a leader: syncs of learners that wait.
-    pub(super) pending_syncs: usize,
-    /// The members in force.
-    pub(super) members: Option<Arc<Members>>,
-    /// Since when it has led a quorum, in monotonic milliseconds; -1 unless it does.
-    pub(super) leading_since_ms: i64,
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self {
-            role: Role::Looking,
-            is_read_only: false,
-            leader: None,
-            learners: Vec::new(),
-            pending_syncs: 0,
-            members: None,
-            leading_since_ms: -1,
-        }
-    }
-}
-
-/// Something for the state or for connections, in the order of the replica's effects.
-#[derive(Debug)]
-enum Step {
-    Commit(Box<Committed>),
-    Connected(ConnId, ConnectResponse),
-    Close(ConnId),
-    Synced {
-        conn: ConnId,
-        xid: i32,
-        path: Option<Text>,
-    },
-    Answered {
-        conn: ConnId,
-        xid: i32,
-        answer: Answer,
-    },
-    /// `/zookeeper/config` says this.
-    Config(Text, i64),
-    /// Lets clients do more, or sends all of them away.
-    Serve(Service),
-    /// Puts another state in place: when everything before has been applied, and before anything behind.
-    ReplaceState(ZabEffect),
-}
+/// With more transactions under way than this everything is the driver's thread's: others have enough to do then.
+const FEW_TXNS: usize = 4;
 
 /// Transactions on their way to the log.
 #[derive(Debug, Default)]
@@ -164,38 +87,96 @@ pub(super) struct Driver {
     pub(super) milestones: Milestones,
     /// Called after each batch.
     pub(super) after_batch: Box<dyn FnMut(BatchReport) + Send>,
+    /// What is begun.
+    pub(super) work: Work,
+}
+
+/// On which thread the driver runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum On {
+    /// Its own, which may wait.
+    Own,
+    /// One that must not.
+    Another,
+}
+
+impl Deals for Driver {
+    fn deal(&mut self, taken: &mut Taken) {
+        if !self.work.is_done() {
+            self.finish(On::Own);
+        }
+        self.work.inputs.append(&mut taken.inputs);
+        for question in taken.questions.drain(..) {
+            // Who asked may have run out of patience.
+            drop(question.send(self.session_deadlines()));
+        }
+        self.step(On::Own);
+        self.finish(On::Own);
+    }
+
+    fn deal_quickly(&mut self, who: Bringer, take: impl FnOnce(&mut Vec<Input>)) -> Dealt {
+        // The log's thread has its own work, and whoever drives puts more of it there.
+        let is_busy = who == Bringer::Log && self.log.waiting_bytes() > 0;
+        if is_busy || !self.work.is_done() || self.replica.outstanding() > FEW_TXNS {
+            return Dealt::Some;
+        }
+        take(&mut self.work.inputs);
+        if self.work.inputs.len() > FEW_INPUTS {
+            return Dealt::Some;
+        }
+        self.step(On::Another);
+        if self.work.is_quick() {
+            self.finish(On::Another);
+        }
+        match self.work.is_done() {
+            true => Dealt::All,
+            false => Dealt::Some,
+        }
+    }
+
+    fn deadline_ms(&self) -> i64 {
+        self.replica.deadline()
+    }
+
+    fn patience(&self) -> Duration {
+        let now_ms = self.clock.monotonic().now_ms();
+        let ms = self.replica.deadline().saturating_sub(now_ms).max(0);
+        Duration::from_millis(ms.cast_unsigned())
+    }
+}
+
+/// The state, to be changed; on a thread that must not wait, unless it is in use.
+fn write_lock(state: &RwLock<State>, on: On) -> Option<RwLockWriteGuard<'_, State>> {
+    match (on, state.try_write()) {
+        (_, Ok(state)) => Some(state),
+        (_, Err(TryLockError::Poisoned(poisoned))) => Some(poisoned.into_inner()),
+        (On::Own, Err(TryLockError::WouldBlock)) => {
+            Some(state.write().unwrap_or_else(PoisonError::into_inner))
+        }
+        (On::Another, Err(TryLockError::WouldBlock)) => None,
+    }
 }
 
 impl Driver {
     /// Runs until the mailbox is stopped; what was taken until then is carried out, what is not durable then is not.
-    pub(super) fn run(mut self, mut effects: Vec<Effect>) {
-        let mut taken = Taken::default();
-        let mut steps = VecDeque::new();
-        let mut outputs = Outputs::default();
-        let mut fold_backlog = 0;
-        loop {
-            let logged_bytes = self.carry_out(&mut effects, &mut steps);
-            if let Some(backlog) = self.apply(&mut steps, &mut outputs) {
-                fold_backlog = backlog;
-            }
-            (self.after_batch)(BatchReport {
-                logged_bytes,
-                fold_backlog,
-            });
-            self.publish_figures();
-            self.mailbox.take(&mut taken, self.patience());
-            if taken.stopping && taken.inputs.is_empty() {
-                if let Some(peers) = self.peers {
-                    peers.stop();
-                }
-                return;
-            }
-            for question in taken.questions.drain(..) {
-                // Who asked may have run out of patience.
-                drop(question.send(self.session_deadlines()));
-            }
-            self.step(&mut taken.inputs, &mut effects);
+    pub(super) fn run(self) {
+        let mailbox = Arc::clone(&self.mailbox);
+        if let Some(driver) = mailbox.drive(self)
+            && let Some(peers) = driver.peers
+        {
+            peers.stop();
         }
+    }
+
+    /// Carries out what was decided, and applies it; some of it may be left on another thread.
+    fn finish(&mut self, on: On) {
+        let logged_bytes = self.carry_out(on);
+        self.apply(on);
+        (self.after_batch)(BatchReport {
+            logged_bytes,
+            fold_backlog: self.work.fold_backlog,
+        });
+        self.publish_figures();
     }
 
     fn session_deadlines(&self) -> SessionDeadlines {
@@ -211,17 +192,19 @@ impl Driver {
         }
     }
 
-    fn patience(&self) -> Duration {
-        let ms = self
-            .replica
-            .deadline()
-            .saturating_sub(self.clock.monotonic().now_ms())
-            .max(0);
-        Duration::from_millis(ms.cast_unsigned()).min(PATIENCE_MAX)
-    }
-
-    fn step(&mut self, inputs: &mut Vec<Input>, effects: &mut Vec<Effect>) {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+    /// Decides what comes of the inputs; on another thread nothing while the state is being changed.
+    fn step(&mut self, on: On) {
+        let state = match (on, self.state.try_read()) {
+            (_, Ok(state)) => state,
+            (_, Err(TryLockError::Poisoned(poisoned))) => poisoned.into_inner(),
+            (On::Own, Err(TryLockError::WouldBlock)) => {
+                self.state.read().unwrap_or_else(PoisonError::into_inner)
+            }
+            (On::Another, Err(TryLockError::WouldBlock)) => return,
+        };
+        let Work {
+            inputs, effects, ..
+        } = &mut self.work;
         let clock = self.clock.now();
         if clock.monotonic_ms >= self.replica.deadline() {
             self.replica.step(clock, Input::Overdue, &state, effects);
@@ -243,7 +226,9 @@ impl Driver {
     }
 
     /// Sends writes to the log, and queues the rest; the bytes that went to the log.
-    fn carry_out(&mut self, effects: &mut Vec<Effect>, steps: &mut VecDeque<Step>) -> u64 {
+    fn carry_out(&mut self, on: On) -> u64 {
+        let mut effects = std::mem::take(&mut self.work.effects);
+        let mut steps = std::mem::take(&mut self.work.steps);
         let mut records = Records::default();
         let mut bytes = 0;
         let now_ms = self.clock.monotonic().now_ms();
@@ -269,12 +254,12 @@ impl Driver {
                 }
                 // In one order with the transactions.
                 Effect::StoreEpochs { write, epochs } => {
-                    self.append(&mut records);
+                    self.append(&mut records, on);
                     let epochs = Epochs {
                         accepted: epochs.accepted,
                         current: epochs.current,
                     };
-                    self.submit(write, self.epochs.write(epochs));
+                    self.submit(write, self.epochs.write(epochs), on);
                 }
                 Effect::Commit(committed) => {
                     self.milestones.on_committed();
@@ -337,22 +322,33 @@ impl Driver {
         if self.peers.is_some() {
             self.milestones.count();
         }
-        self.append(&mut records);
+        // Others are to write to their disks while this server does, and nobody waits for what was applied before.
+        if !records.txns.is_empty() || steps.is_empty() {
+            self.flush_peers();
+        }
+        self.append(&mut records, on);
+        self.work.effects = effects;
+        self.work.steps = steps;
         bytes
     }
 
-    fn append(&self, records: &mut Records) {
+    fn append(&self, records: &mut Records, on: On) {
         let txns = std::mem::take(&mut records.txns);
         if !txns.is_empty() {
             self.figures
                 .proposed
                 .fetch_add(txns.len() as u64, Ordering::Relaxed);
-            self.submit(records.last, DurableWrite::Append(txns));
+            self.submit(records.last, DurableWrite::Append(txns), on);
         }
     }
 
-    fn submit(&self, write: WriteSeq, what: DurableWrite) {
-        if let Err(problem) = self.log.submit(log_thread::WriteSeq(write.0), what) {
+    fn submit(&self, write: WriteSeq, what: DurableWrite, on: On) {
+        let write = log_thread::WriteSeq(write.0);
+        let submitted = match on {
+            On::Own => self.log.submit(write, what),
+            On::Another => self.log.submit_at_once(write, what),
+        };
+        if let Err(problem) = submitted {
             // Nothing is acknowledged from here on; the log thread has said why.
             error!(error = %problem, "a write was not taken by the log");
         }
@@ -367,9 +363,16 @@ impl Driver {
         }
     }
 
-    fn tell_peers(&self, effect: ZabEffect) {
-        if let Some(peers) = &self.peers {
+    fn tell_peers(&mut self, effect: ZabEffect) {
+        if let Some(peers) = &mut self.peers {
             peers.carry_out(effect);
+        }
+    }
+
+    /// Sends what was queued for other servers.
+    fn flush_peers(&mut self) {
+        if let Some(peers) = &mut self.peers {
+            peers.flush();
         }
     }
 
@@ -385,12 +388,14 @@ impl Driver {
     }
 
     /// Applies in bounded batches, with readers in between. What connections are to hear is in their outboxes before
-    /// the lock is released (`EventBeforeReveal`). What the next fold would hold, if anything was applied.
-    fn apply(&mut self, steps: &mut VecDeque<Step>, outputs: &mut Outputs) -> Option<usize> {
-        let mut backlog = None;
+    /// the lock is released (`EventBeforeReveal`).
+    fn apply(&mut self, on: On) {
+        let mut steps = std::mem::take(&mut self.work.steps);
+        let mut outputs = std::mem::take(&mut self.work.outputs);
         let shared = Arc::clone(&self.state);
-        while !steps.is_empty() {
-            let mut state = shared.write().unwrap_or_else(PoisonError::into_inner);
+        while !steps.is_empty()
+            && let Some(mut state) = write_lock(&shared, on)
+        {
             let mut commits = 0;
             let mut replace = None;
             while commits < APPLY_AT_ONCE as u64
@@ -399,7 +404,7 @@ impl Driver {
                 match step {
                     Step::Commit(committed) => {
                         commits += 1;
-                        if let Err(mismatch) = state.apply(&committed, outputs)
+                        if let Err(mismatch) = state.apply(&committed, &mut outputs)
                             && self.on_mismatch(mismatch)
                         {
                             // Nobody reads what may be wrong, and no fold puts it on disk.
@@ -419,7 +424,7 @@ impl Driver {
                         outputs.reply(conn, &header, |out| path.write(out));
                     }
                     Step::Answered { conn, xid, answer } => {
-                        answer.tell(conn, xid, state.last_zxid(), outputs);
+                        answer.tell(conn, xid, state.last_zxid(), &mut outputs);
                     }
                     Step::Config(text, version) => {
                         state.set_config(&text, version, self.clock.now().wall_ms);
@@ -441,11 +446,12 @@ impl Driver {
                     }
                 }
             }
-            self.connections.deliver(outputs);
-            backlog = Some(state.fold_backlog());
+            self.connections.deliver(&outputs);
+            self.work.fold_backlog = state.fold_backlog();
             drop(state);
             outputs.clear();
             self.connections.wake();
+            self.flush_peers();
             self.figures.committed.fetch_add(commits, Ordering::Relaxed);
             if let Some(effect) = replace {
                 let mismatch = self.diverged.take();
@@ -455,7 +461,9 @@ impl Driver {
                 }
             }
         }
-        backlog
+        self.flush_peers();
+        self.work.steps = steps;
+        self.work.outputs = outputs;
     }
 
     /// Whether this server has to look into it that its tree is another than the leader's.

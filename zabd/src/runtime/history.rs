@@ -16,7 +16,7 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use super::folder::{FoldFigures, FoldSignal};
-use super::mailbox::Mailbox;
+use super::mailbox::{Bringer, Mailbox};
 use super::recover::{end_for_repair, is_log_damaged, is_snapshot_damaged};
 use super::server::{chain, end_process};
 use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
@@ -68,6 +68,12 @@ impl History {
     /// Says what happened to the replica.
     pub(super) fn tell(&self, input: ZabInput) {
         self.mailbox.put([Input::Peer(input)]);
+    }
+
+    /// Says what happened on a connection to another server.
+    pub(super) fn tell_all(&self, inputs: &mut Vec<ZabInput>) {
+        let inputs = inputs.drain(..).map(Input::Peer);
+        self.mailbox.put_and_deal(Bringer::Peer, inputs);
     }
 
     /// Does something with the snapshot, and waits for it.

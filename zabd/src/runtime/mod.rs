@@ -2,7 +2,7 @@
 //!
 //! | thread | what it does |
 //! |---|---|
-//! | `driver` | steps the replica, applies what is decided, hands events and replies on |
+//! | `driver` | steps the replica, applies what is decided, hands events and replies on; when there is little to do, others do that in its place (`mailbox`) |
 //! | log (in [`crate::storage`]) | appends and makes durable, one fsync for all that waits |
 //! | `folder` | copies changes of the tree into the snapshot on disk, then lets old log segments go |
 //! | `peer` (in [`crate::net`]) | connections to the other servers of an ensemble; `history` and `transfer` do what is long |
@@ -10,6 +10,7 @@
 
 mod clock;
 mod driver;
+mod figures;
 mod folder;
 mod history;
 mod mailbox;
@@ -20,6 +21,7 @@ mod recover;
 mod server;
 mod settings;
 mod transfer;
+mod work;
 
 pub use peers::PeersError;
 pub use recover::RecoverError;

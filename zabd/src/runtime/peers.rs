@@ -19,7 +19,7 @@ use super::server::end_process;
 use super::transfer::{LogSource, SnapshotSink, SnapshotSource, refused};
 use crate::config::EnsembleConfig;
 use crate::net::election::{ElectionNet, ElectionParams, OnMessage};
-use crate::net::peer::{PeerNet, PeerParams};
+use crate::net::peer::{PeerNet, PeerParams, Unsent};
 use crate::replica::ensemble::{Configs, HostPort, Members, ServerId};
 use crate::replica::zab::{Role, ZabEffect, ZabInput};
 use crate::state::DigestMismatch;
@@ -44,6 +44,8 @@ pub(super) struct Peers {
     election_params: ElectionParams,
     on_message: OnMessage,
     quorum: PeerNet,
+    /// What is queued and not sent yet.
+    unsent: Unsent,
     me: ServerId,
     own_quorum: Vec<HostPort>,
     /// Where the quorum ports are, in force or proposed.
@@ -99,7 +101,7 @@ impl Peers {
             params,
             &handle,
             gate,
-            Arc::new(move |input| heard.tell(input)),
+            Arc::new(move |inputs| heard.tell_all(inputs)),
         );
         let mut peers = Self {
             history,
@@ -107,6 +109,7 @@ impl Peers {
             election_params,
             on_message,
             quorum,
+            unsent: Unsent::default(),
             me: config.me,
             own_quorum,
             quorum_addresses,
@@ -177,7 +180,8 @@ impl Peers {
         ElectionNet::start(self.election_params.clone(), &self.handle, gate, on_message)
     }
 
-    pub(super) fn carry_out(&self, effect: ZabEffect) {
+    /// Packets are only queued: [`Self::flush`] sends them.
+    pub(super) fn carry_out(&mut self, effect: ZabEffect) {
         match effect {
             ZabEffect::Notify { to, notification } => {
                 if let Some(election) = &self.election {
@@ -195,13 +199,15 @@ impl Peers {
             }
             ZabEffect::Listen(on) => self.quorum.listen(on),
             ZabEffect::CloseLink { link } => self.quorum.close(link),
-            ZabEffect::ToLearner { link, packet } => self.quorum.send_to_learner(link, packet),
+            ZabEffect::ToLearner { link, packet } => {
+                self.quorum.queue_to_learner(link, packet, &mut self.unsent);
+            }
             ZabEffect::ToLeader { link, packet } => {
                 // Only of NEWLEADER and UPTODATE: what this server may have lacked is on its disk.
                 if matches!(packet, LearnerPacket::Ack { zxid } if zxid.counter() == 0) {
                     self.history_is_whole();
                 }
-                self.quorum.send_to_leader(link, packet);
+                self.quorum.queue_to_leader(link, packet, &mut self.unsent);
             }
             ZabEffect::LookUp { link, zxid } => {
                 let history = Arc::clone(&self.history);
@@ -244,6 +250,11 @@ impl Peers {
             }
             other => unreachable!("the replica keeps this to itself: {other:?}"),
         }
+    }
+
+    /// Sends the packets that are queued; never waits.
+    pub(super) fn flush(&mut self) {
+        self.unsent.flush();
     }
 
     /// This server's tree was another than the leader's.

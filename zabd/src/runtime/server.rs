@@ -13,10 +13,11 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
-use super::driver::{Driver, DriverFigures, WAITING_SILENCE_MS};
+use super::driver::{Driver, WAITING_SILENCE_MS};
+use super::figures::DriverFigures;
 use super::folder::{FoldFigures, FoldSignal, Folder};
 use super::history::History;
-use super::mailbox::Mailbox;
+use super::mailbox::{Bringer, Mailbox};
 use super::membership::Membership;
 use super::milestones::Milestones;
 use super::peers::{Peers, PeersError};
@@ -25,6 +26,7 @@ use super::recover::{
     recover, recovered, refuse_incomplete, refuse_java_data,
 };
 use super::settings;
+use super::work::Work;
 use crate::admin::{
     AdminContext, FourLetterWords, LearnerCounts, MemberFigures, Metrics, RuntimeFigures,
 };
@@ -265,8 +267,9 @@ impl Server {
             waiting_said_ms: WAITING_SILENCE_MS,
             milestones,
             after_batch: Box::new(move |report| after_batch.after_batch(report)),
+            work: Work::begin(effects),
         };
-        let driver = spawn("zabd-driver", move || driver.run(effects))?;
+        let driver = spawn("zabd-driver", move || driver.run())?;
         Ok(Self {
             clients,
             mailbox: shared.mailbox,
@@ -467,7 +470,9 @@ impl Shared {
 /// What the log thread says; runs on it.
 fn on_log_event(event: LogEvent, mailbox: &Mailbox) {
     match event {
-        LogEvent::Durable(seq) => mailbox.put([Input::Durable(WriteSeq(seq.0))]),
+        LogEvent::Durable(seq) => {
+            mailbox.put_and_deal(Bringer::Log, [Input::Durable(WriteSeq(seq.0))]);
+        }
         LogEvent::Trouble(problem) => {
             error!(
                 problem = %chain(&problem),

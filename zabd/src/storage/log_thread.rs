@@ -223,8 +223,7 @@ impl LogHandle {
             return Err(SubmitError::Full(write));
         }
         queue.push(seq, write, bytes);
-        drop(queue);
-        self.shared.changed.notify_all();
+        self.shared.announce(queue);
         Ok(())
     }
 
@@ -237,14 +236,30 @@ impl LogHandle {
         let mut queue = self.shared.lock();
         while !queue.closed && queue.bytes > 0 && queue.bytes + bytes > self.shared.queue_bytes_max
         {
+            queue.waiting_for_room += 1;
             queue = self.shared.wait(queue);
+            queue.waiting_for_room -= 1;
         }
         if queue.closed {
             return Err(SubmitError::Closed);
         }
         queue.push(seq, write, bytes);
-        drop(queue);
-        self.shared.changed.notify_all();
+        self.shared.announce(queue);
+        Ok(())
+    }
+
+    /// Queues a write even if there is no room, for threads that must not wait. They see to it that it is little.
+    ///
+    /// # Errors
+    /// [`SubmitError::Closed`].
+    pub fn submit_at_once(&self, seq: WriteSeq, write: DurableWrite) -> Result<(), SubmitError> {
+        let bytes = write.bytes();
+        let mut queue = self.shared.lock();
+        if queue.closed {
+            return Err(SubmitError::Closed);
+        }
+        queue.push(seq, write, bytes);
+        self.shared.announce(queue);
         Ok(())
     }
 
@@ -264,8 +279,7 @@ impl LogHandle {
         if let Some(queued) = queue.writes.back_mut() {
             queued.done = Some(done);
         }
-        drop(queue);
-        self.shared.changed.notify_all();
+        self.shared.announce(queue);
         is_done.recv().map_err(|_| SubmitError::Closed)
     }
 
@@ -359,6 +373,10 @@ struct Queue {
     purge: Option<Zxid>,
     roll: bool,
     closed: bool,
+    /// The log's thread waits for something to do.
+    idle: bool,
+    /// So many submitters wait for room.
+    waiting_for_room: usize,
 }
 
 #[derive(Debug)]
@@ -395,6 +413,15 @@ impl Shared {
         self.changed
             .wait(queue)
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the log's thread if it waits, for what was queued.
+    fn announce(&self, queue: MutexGuard<'_, Queue>) {
+        let idle = queue.idle;
+        drop(queue);
+        if idle {
+            self.changed.notify_all();
+        }
     }
 
     fn close(&self) {
@@ -476,7 +503,9 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
         loop {
             let mut queue = self.shared.lock();
             while queue.writes.is_empty() && queue.purge.is_none() && !queue.roll && !queue.closed {
+                queue.idle = true;
                 queue = self.shared.wait(queue);
+                queue.idle = false;
             }
             let group = take_group(&mut queue, self.options.batch_bytes_max);
             let roll = std::mem::take(&mut queue.roll);
@@ -533,9 +562,10 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
         {
             let mut queue = self.shared.lock();
             queue.bytes = queue.bytes.saturating_sub(group.bytes);
+            if queue.waiting_for_room > 0 {
+                self.shared.changed.notify_all();
+            }
         }
-        // Submitters may be waiting for room.
-        self.shared.changed.notify_all();
         if std::mem::take(&mut self.in_trouble) {
             (self.on_event)(LogEvent::Healed);
         }
