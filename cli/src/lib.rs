@@ -5,6 +5,7 @@
 //! | [`session`] | [`Client`]: one session over several servers, with watches that survive them |
 //! | [`connect_string`] | `host:port,host:port/chroot` |
 //! | [`path`] | what a znode's path may be |
+//! | [`recipes`] | locks, elections, semaphores, barriers, queues, counters, ids |
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), zab::Error> {
@@ -22,6 +23,7 @@
 pub mod connect_string;
 pub mod path;
 mod random;
+pub mod recipes;
 pub mod session;
 
 pub use connect_string::{ConnectString, ConnectStringError};

@@ -12,6 +12,7 @@ mod flags;
 mod format;
 mod handle;
 mod invocation;
+mod recipe;
 mod shell;
 
 use std::io::{self, ErrorKind, Write};
@@ -23,6 +24,7 @@ use commands::VERSION_LINE;
 use failure::Failure;
 use handle::Handle;
 use invocation::{Invocation, InvocationError, Run};
+use recipe::RecipeError;
 use shell::Shell;
 use thiserror::Error;
 use zab::path;
@@ -41,6 +43,8 @@ enum Fatal {
     Command(#[from] Failure),
     #[error(transparent)]
     Bench(#[from] BenchError),
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
 }
 
 impl Fatal {
@@ -49,6 +53,7 @@ impl Fatal {
             Self::Invocation(InvocationError::ClientConfiguration) => EXIT_INVALID_INVOCATION,
             Self::Invocation(_) | Self::Server(_) | Self::Bench(_) => 1,
             Self::Command(failure) => failure.exit_code(),
+            Self::Recipe(error) => error.exit_code(),
         }
     }
 
@@ -65,7 +70,7 @@ impl Fatal {
 fn main() -> ExitCode {
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     match run(&mut out, &mut err) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(fatal) => {
             if !fatal.is_broken_pipe() {
                 // If the words about a failure cannot be written, the exit code still tells.
@@ -76,13 +81,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fatal> {
+/// Runs what was asked for; says with which code to exit.
+fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Fatal> {
     match Invocation::parse(std::env::args().skip(1))? {
         Invocation::Help => writeln!(out, "{}", commands::usage()).map_err(Failure::from)?,
         Invocation::Version => writeln!(out, "{VERSION_LINE}").map_err(Failure::from)?,
-        Invocation::Run(run) => run_command(run, out, err)?,
+        Invocation::Run(run) => {
+            if let Some((name, words)) = run.words.split_first()
+                && recipe::is_recipe(name)
+            {
+                let connect = ConnectString::parse(&run.server)?;
+                return Ok(recipe::run(&run, connect, name, words, out)?);
+            }
+            run_command(run, out, err)?;
+        }
     }
-    Ok(())
+    Ok(0)
 }
 
 fn run_command(run: Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fatal> {

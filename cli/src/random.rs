@@ -1,4 +1,5 @@
-//! A little randomness, from what the standard library seeds its maps with: for waits that should differ.
+//! A little randomness, from what the standard library seeds its maps with: for names that must differ
+//! and for waits that should.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -16,6 +17,11 @@ pub(crate) fn fraction() -> f64 {
     (number() >> 32) as f64 / f64::from(u32::MAX)
 }
 
+/// 32 hexadecimal digits that nobody else comes up with.
+pub(crate) fn unique_name() -> String {
+    format!("{:016x}{:016x}", number(), number())
+}
+
 /// Puts things into random order.
 pub(crate) fn shuffle<T>(things: &mut [T]) {
     for at in (1..things.len()).rev() {
@@ -29,7 +35,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_lost_in_a_shuffle() {
+    fn names_differ_and_nothing_is_lost_in_a_shuffle() {
+        assert_ne!(unique_name(), unique_name());
+        assert_eq!(unique_name().len(), 32);
         assert!((0.0..=1.0).contains(&fraction()));
         let mut things: Vec<_> = (0..50).collect();
         shuffle(&mut things);

@@ -8,6 +8,7 @@ mod write;
 
 use crate::failure::Failure;
 use crate::flags::{self, FlagSet, Parsed};
+use crate::recipe;
 use crate::shell::Shell;
 
 pub(crate) use session::VERSION_LINE;
@@ -161,7 +162,10 @@ pub(crate) fn usage() -> String {
     for command in COMMANDS {
         usage.push_str(&format!("\n\t{} {}", command.name, command.syntax));
     }
-    // Not a command of a session.
+    // Those behind are not commands of this session.
+    for (name, syntax) in recipe::COMMANDS {
+        usage.push_str(&format!("\n\t{name} {syntax}"));
+    }
     usage.push_str("\n\tbench workload [options, see bench --help]");
     usage
 }

@@ -42,18 +42,24 @@ def run_crash(server, report):
 # ---- Java
 
 
-def java_classes():
-    """Fetches the Java libraries and compiles the tests; returns the class path."""
+def java_libraries():
+    """Fetches the Java libraries; returns their directory."""
     cache.tool("java")
-    javac = cache.tool("javac")
-    root = cache.INTEROP / "java"
-    pom = root / "pom.xml"
+    pom = cache.INTEROP / "java" / "pom.xml"
 
     def fetch(directory):
         cache.run([cache.tool("mvn"), "-q", "-B", "-f", pom, cache.COPY_DEPENDENCIES,
                    f"-DoutputDirectory={directory}"])
 
-    libraries = cache.built("java-libraries", [pom], fetch)
+    return cache.built("java-libraries", [pom], fetch)
+
+
+def java_classes():
+    """Compiles the tests; returns the class path."""
+    javac = cache.tool("javac")
+    root = cache.INTEROP / "java"
+    pom = root / "pom.xml"
+    libraries = java_libraries()
     files = sources(root / "src", "**/*.java")
 
     def build(directory):

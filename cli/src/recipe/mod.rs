@@ -1,0 +1,186 @@
+//! Commands that hold something while another program runs, and what several processes agree on.
+
+mod child;
+mod elect;
+mod lock;
+mod options;
+mod small;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::Builder;
+use zab::path::PathError;
+use zab::recipes::counter::CounterError;
+use zab::recipes::id::IdError;
+use zab::recipes::semaphore::SemaphoreError;
+use zab::{Client, ConnectString, Credential, Error as SessionError, Options};
+
+use crate::invocation::Run;
+
+/// The commands, with what the usage says about their arguments.
+pub(crate) const COMMANDS: &[(&str, &str)] = &[
+    (
+        "barrier",
+        "path set|remove|wait|enter [options, see barrier --help]",
+    ),
+    (
+        "counter",
+        "path [get|add|set] [options, see counter --help]",
+    ),
+    (
+        "elect",
+        "path [--who] [options, see elect --help] -- command",
+    ),
+    (
+        "id",
+        "path worker|snowflake|segment [options, see id --help]",
+    ),
+    ("lock", "path [options, see lock --help] -- command"),
+    (
+        "queue",
+        "path put|take|peek|len [options, see queue --help]",
+    ),
+];
+
+/// Exit codes, after `sysexits.h` where it has one.
+pub(crate) mod exit {
+    /// The command line cannot be followed.
+    pub(crate) const USAGE: u8 = 64;
+    /// No server, or a server said no.
+    pub(crate) const UNAVAILABLE: u8 = 69;
+    /// What was wanted was not to be had, now or in time.
+    pub(crate) const NOT_OBTAINED: u8 = 75;
+    /// What was held was lost while the command ran.
+    pub(crate) const LOST: u8 = 76;
+    /// The connection was lost: the change may have been made or not.
+    pub(crate) const UNKNOWN: u8 = 77;
+    /// The command cannot be run, and is not there, as of shells.
+    pub(crate) const NOT_EXECUTABLE: u8 = 126;
+    pub(crate) const NOT_FOUND: u8 = 127;
+    /// What a signal's number is added to, as in shells.
+    pub(crate) const SIGNAL: u8 = 128;
+}
+
+/// Why a recipe came to nothing.
+#[derive(Debug, Error)]
+pub(crate) enum RecipeError {
+    #[error("{0}")]
+    Usage(#[from] clap::Error),
+    #[error("Error: {0}")]
+    Path(#[from] PathError),
+    #[error("zab: {0}")]
+    Session(#[from] SessionError),
+    #[error("zab: {0}")]
+    Semaphore(#[from] SemaphoreError),
+    #[error("zab: {0}")]
+    Counter(#[from] CounterError),
+    #[error("zab: {0}")]
+    Id(#[from] IdError),
+    #[error("zab: run {command}: {source}")]
+    Command { command: String, source: io::Error },
+    #[error("zab: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl RecipeError {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Path(_) => exit::USAGE,
+            Self::Session(SessionError::Path(_)) => exit::USAGE,
+            Self::Session(error)
+            | Self::Semaphore(SemaphoreError::Session(error))
+            | Self::Counter(CounterError::Session(error))
+            | Self::Id(IdError::Session(error))
+                if error.is_ambiguous() =>
+            {
+                exit::UNKNOWN
+            }
+            Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                exit::NOT_FOUND
+            }
+            Self::Command { .. } => exit::NOT_EXECUTABLE,
+            _ => exit::UNAVAILABLE,
+        }
+    }
+}
+
+/// Whether a command is one of these.
+pub(crate) fn is_recipe(name: &str) -> bool {
+    name == child::GUARD || COMMANDS.iter().any(|(known, _)| *known == name)
+}
+
+/// Runs one of [`COMMANDS`], and says with which code to exit.
+pub(crate) fn run(
+    run: &Run,
+    connect: ConnectString,
+    name: &str,
+    words: &[String],
+    out: &mut dyn Write,
+) -> Result<u8, RecipeError> {
+    if name == child::GUARD {
+        return Err(child::become_command(words));
+    }
+    let result = Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(dispatch(run, connect, name, words, out));
+    match result {
+        // Help was asked for.
+        Err(RecipeError::Usage(error)) if !error.use_stderr() => {
+            write!(out, "{error}")?;
+            Ok(0)
+        }
+        result => result,
+    }
+}
+
+async fn dispatch(
+    run: &Run,
+    connect: ConnectString,
+    name: &str,
+    words: &[String],
+    out: &mut dyn Write,
+) -> Result<u8, RecipeError> {
+    let site = Site {
+        connect,
+        options: session_options(run),
+    };
+    match name {
+        "barrier" => small::barrier(&site, words).await,
+        "counter" => small::counter(&site, words, out).await,
+        "elect" => elect::elect(&site, words, out).await,
+        "id" => small::id(&site, words, out).await,
+        "queue" => small::queue(&site, words, out).await,
+        _ => lock::lock(&site, words).await,
+    }
+}
+
+/// Where sessions are to be had, and which.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    connect: ConnectString,
+    options: Options,
+}
+
+impl Site {
+    async fn connect(&self) -> Result<Client, SessionError> {
+        Client::connect(self.connect.clone(), self.options.clone()).await
+    }
+}
+
+fn session_options(run: &Run) -> Options {
+    Options {
+        timeout: Duration::from_millis(u64::try_from(run.timeout_ms).unwrap_or(1)),
+        read_only_allowed: false,
+        credentials: run
+            .credentials
+            .iter()
+            .map(|credential| Credential {
+                scheme: credential.scheme.clone(),
+                secret: credential.secret.clone(),
+            })
+            .collect(),
+    }
+}
