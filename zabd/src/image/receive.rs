@@ -24,6 +24,9 @@ pub struct SnapshotReceiver {
     loader: StateLoader,
     staged: Box<dyn SnapshotStore>,
     acls: NumberedAcls,
+    // The path of the newest node, and whether each was behind the one before it.
+    newest: Bytes,
+    ascending: bool,
     // Not yet written to `staged`.
     batch: FoldBatch,
     batch_bytes: usize,
@@ -93,6 +96,8 @@ impl SnapshotReceiver {
             loader: StateLoader::new(params),
             staged: store.stage()?,
             acls: NumberedAcls::default(),
+            newest: Bytes::new(),
+            ascending: true,
             batch: FoldBatch {
                 zxid,
                 ..FoldBatch::default()
@@ -165,23 +170,22 @@ impl SnapshotReceiver {
         } else {
             &*node.path
         };
-        if self.loader.has(path) {
+        // While paths ascend, as those of our own leaders do, none of them is one of those before.
+        self.ascending &= *self.newest < *path.as_bytes();
+        if !self.ascending && self.loader.has(path) {
             return Err(ReceiveError::Twice {
                 path: path.to_owned(),
             });
         }
-        let mut row = Vec::with_capacity(96 + node.data.as_ref().map_or(0, Bytes::len));
-        encode_row(
-            &node.stat,
-            self.acls.list(node.acl_id),
-            node.data.as_deref(),
-            &mut row,
-        );
-        let row = Bytes::from(row);
-        self.loader.row(path, &row)?;
+        let acl = self.acls.list(node.acl_id);
+        self.loader
+            .node(path, node.stat.clone(), acl, node.data.as_ref())?;
+        let data = node.data.as_deref();
+        let mut row = Vec::with_capacity(128 + data.map_or(0, <[u8]>::len));
+        encode_row(&node.stat, acl, data, &mut row);
         self.batch_bytes += path.len() + row.len();
-        let key = Bytes::copy_from_slice(path.as_bytes());
-        self.batch.puts.push((key, row));
+        self.newest = Bytes::copy_from_slice(path.as_bytes());
+        self.batch.puts.push((self.newest.clone(), row.into()));
         Ok(())
     }
 

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use jute_codec::Zxid;
-use jute_codec::quorum::snapshot::{write_acl, write_count, write_end, write_node, write_session};
+use jute_codec::quorum::snapshot::{
+    OPEN_ACL, write_acl, write_count, write_end, write_node, write_session,
+};
 
 use super::acl_numbers::{AclNumbers, text_of};
 use crate::state::RowError;
-use crate::state::tree::decode_row;
+use crate::state::tree::RowDecoder;
 use crate::storage::disk::Disk;
 use crate::storage::snapshot::{SnapshotError, SnapshotStore, SnapshotView};
 use crate::storage::txn_log::{LogError, LogHold, LogIndex};
@@ -112,11 +114,15 @@ impl SnapshotStream {
             write_session(session, timeout_ms, &mut out);
         }
         let mut after = None;
+        let mut decoder = RowDecoder::default();
         loop {
             let rows = self.view.rows_after(after.as_deref(), self.slice_bytes)?;
             for (key, row) in &rows {
-                if let (_, Some(acl), _) = decode_row(path_of(key)?, row)? {
-                    self.acls.add(&acl);
+                let image = decoder.decode(path_of(key)?, row)?;
+                if !image.same_acl
+                    && let Some(acl) = image.acl
+                {
+                    self.acls.add(acl);
                 }
             }
             let Some((last, _)) = rows.last() else {
@@ -135,15 +141,19 @@ impl SnapshotStream {
     fn nodes(&mut self, after: Option<Bytes>) -> Result<Bytes, SendError> {
         let rows = self.view.rows_after(after.as_deref(), self.slice_bytes)?;
         let mut out = Vec::with_capacity(self.slice_bytes);
+        let mut decoder = RowDecoder::default();
+        let mut number = OPEN_ACL;
         for (key, row) in &rows {
             let path = path_of(key)?;
-            let (stat, acl, data) = decode_row(path, row)?;
-            let number = self
-                .acls
-                .of(acl.as_deref())
-                .expect("a view shows the same rows twice");
+            let image = decoder.decode(path, row)?;
+            if !image.same_acl {
+                number = self
+                    .acls
+                    .of(image.acl)
+                    .expect("a view shows the same rows twice");
+            }
             let path = if path == "/" { "" } else { path };
-            write_node(path, data.as_deref(), number, &stat, &mut out);
+            write_node(path, image.data.as_deref(), number, &image.stat, &mut out);
         }
         match rows.into_iter().next_back() {
             Some((last, _)) => self.part = Part::Nodes { after: Some(last) },

@@ -26,7 +26,7 @@ pub mod watch;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use jute_codec::data::StatPersisted;
+use jute_codec::data::{Acl, StatPersisted};
 use jute_codec::digest::DIGEST_VERSION;
 use jute_codec::txn::TxnEntry;
 use jute_codec::{SessionId, Text, Zxid};
@@ -38,7 +38,7 @@ use live::Live;
 pub use output::{Output, Outputs};
 use tree::acl::AclRules;
 pub use tree::{FoldSlice, RowError};
-use tree::{Tree, TreeLoader};
+use tree::{NewNode, Tree, TreeLoader};
 use watch::WatchTable;
 
 /// What a state is built with; the same for as long as it lives.
@@ -416,6 +416,17 @@ impl StateLoader {
     /// When the row is damaged, of another format, or has no parent.
     pub fn row(&mut self, path: &str, row: &Bytes) -> Result<(), RowError> {
         self.tree.row(path, row)
+    }
+
+    /// Takes a node that is no row yet; otherwise as [`Self::row`].
+    pub(crate) fn node(
+        &mut self,
+        path: &str,
+        stat: StatPersisted,
+        acl: Option<&[Acl]>,
+        data: Option<&Bytes>,
+    ) -> Result<(), RowError> {
+        self.tree.node(path, NewNode { stat, data, acl })
     }
 
     /// Takes a live session.

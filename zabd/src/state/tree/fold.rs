@@ -179,24 +179,58 @@ pub enum RowError {
     },
 }
 
-/// A decoded row: stat, list, data.
-type Image = (StatPersisted, Option<Vec<Acl>>, Option<Bytes>);
+/// A decoded row.
+#[derive(Debug)]
+pub(crate) struct Image<'a> {
+    pub(crate) stat: StatPersisted,
+    /// None where everybody may do everything.
+    pub(crate) acl: Option<&'a [Acl]>,
+    /// Whether the list is the one of the row before.
+    pub(crate) same_acl: bool,
+    pub(crate) data: Option<Bytes>,
+}
 
-pub(crate) fn decode_row(node_path: &str, row: &Bytes) -> Result<Image, RowError> {
-    let damaged = |source| RowError::Damaged {
-        path: node_path.to_owned(),
-        source,
-    };
-    let mut reader = Reader::with_limit(row, row.len());
-    let version = reader.take(1).map_err(damaged)?[0];
-    if version != ROW_VERSION {
-        return Err(RowError::Version {
+/// Decodes rows. Mostly neighbours have the same access control list, which is decoded once then.
+#[derive(Debug, Default)]
+pub(crate) struct RowDecoder {
+    // The last list, as it is stored and decoded.
+    stored: Vec<u8>,
+    list: Option<Vec<Acl>>,
+}
+
+impl RowDecoder {
+    pub(crate) fn decode(&mut self, node_path: &str, row: &Bytes) -> Result<Image<'_>, RowError> {
+        let damaged = |source| RowError::Damaged {
             path: node_path.to_owned(),
-            version,
-        });
+            source,
+        };
+        let mut reader = Reader::with_limit(row, row.len());
+        let version = reader.take(1).map_err(damaged)?[0];
+        if version != ROW_VERSION {
+            return Err(RowError::Version {
+                path: node_path.to_owned(),
+                version,
+            });
+        }
+        let stat = Jute::read(&mut reader).map_err(damaged)?;
+        let begin = row.len() - reader.remaining();
+        // A stored list says itself where it ends, so what begins with one is that one.
+        let same_acl = !self.stored.is_empty() && row[begin..].starts_with(&self.stored);
+        if same_acl {
+            reader.take(self.stored.len()).map_err(damaged)?;
+        } else {
+            self.stored.clear();
+            self.list = reader.vector().map_err(damaged)?;
+            let end = row.len() - reader.remaining();
+            self.stored.extend_from_slice(&row[begin..end]);
+        }
+        Ok(Image {
+            stat,
+            acl: self.list.as_deref(),
+            same_acl,
+            data: reader.buffer().map_err(damaged)?,
+        })
     }
-    let mut read = || Ok((Jute::read(&mut reader)?, reader.vector()?, reader.buffer()?));
-    read().map_err(damaged)
 }
 
 /// Builds a tree from rows in the order of their paths, parents before children.
@@ -205,6 +239,7 @@ pub(crate) struct TreeLoader {
     tree: Tree,
     // The nodes on the way to the last one loaded, with their paths: most parents are found here.
     trail: Vec<(NodeId, Box<str>)>,
+    decoder: RowDecoder,
 }
 
 impl TreeLoader {
@@ -212,22 +247,31 @@ impl TreeLoader {
         Self {
             tree: Tree::without_nodes(hash_seed, extended_types),
             trail: Vec::new(),
+            decoder: RowDecoder::default(),
         }
     }
 
     pub(crate) fn row(&mut self, node_path: &str, row: &Bytes) -> Result<(), RowError> {
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let taken = decoder.decode(node_path, row).and_then(|image| {
+            let node = NewNode {
+                stat: image.stat,
+                data: image.data.as_ref(),
+                acl: image.acl,
+            };
+            self.node(node_path, node)
+        });
+        self.decoder = decoder;
+        taken
+    }
+
+    pub(crate) fn node(&mut self, node_path: &str, node: NewNode<'_>) -> Result<(), RowError> {
         // A key that lacks its slash, say, would be taken for another node's and be counted as neither.
         if !path::is_absolute(node_path) {
             return Err(RowError::NotAPath {
                 path: node_path.to_owned(),
             });
         }
-        let (stat, acl, data) = decode_row(node_path, row)?;
-        let node = NewNode {
-            stat,
-            data: data.as_ref(),
-            acl: acl.as_deref(),
-        };
         if node_path == "/" {
             self.tree.insert_root(node);
             return Ok(());

@@ -15,7 +15,7 @@ pub mod quota;
 mod store;
 
 pub use fold::{FoldSlice, RowError};
-pub(crate) use fold::{TreeLoader, decode_row, encode_row};
+pub(crate) use fold::{RowDecoder, TreeLoader, encode_row};
 pub(crate) use node::{NodeId, client_stat};
 pub(crate) use nodes::{Change, NewNode, Nodes};
 pub use owner::{Owner, TTL_MAX_MS};
