@@ -11,7 +11,7 @@ use jute_codec::quorum::LearnerPacket;
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::history::History;
 use super::recover::others_suffice;
@@ -23,6 +23,9 @@ use crate::net::peer::{PeerNet, PeerParams, Unsent};
 use crate::replica::ensemble::{Configs, HostPort, Members, ServerId};
 use crate::replica::zab::{Role, ZabEffect, ZabInput};
 use crate::state::DigestMismatch;
+
+/// How far making and taking bulk stands back (`man 2 nice`, of a single thread).
+const BULK_NICENESS: i32 = 5;
 
 /// Why a server cannot talk to the others.
 #[derive(Debug, Error)]
@@ -275,9 +278,18 @@ impl Peers {
     }
 }
 
-/// One thread for all connections; it ends when the answer is dropped.
+/// One thread for all connections; it ends when the answer is dropped. The threads for what blocks, above all making and
+/// taking snapshots, stand back behind everything else: clients wait for the rest.
 fn start_runtime() -> io::Result<(Handle, oneshot::Sender<()>)> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let stand_back = || {
+        if let Err(problem) = rustix::process::nice(BULK_NICENESS) {
+            debug!(%problem, "a thread for bulk has the priority of all others");
+        }
+    };
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .on_thread_start(stand_back)
+        .build()?;
     let handle = runtime.handle().clone();
     let (ending, ended) = oneshot::channel();
     thread::Builder::new()

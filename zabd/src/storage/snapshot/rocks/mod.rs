@@ -7,9 +7,11 @@
 //!
 //! What is durable is read back rather than remembered: `ReadTier::Persisted` looks past the memtables.
 //!
-//! A store is staged in `<dir>.received`. Adopting it is two renames, `<dir>` to `<dir>.old` and `<dir>.received` to
-//! `<dir>`; whoever asked for it knows from elsewhere that it must be finished after a crash between them.
+//! A store is staged in `<dir>.received`, as tables rather than through memtables (`staged`). Adopting it is two renames,
+//! `<dir>` to `<dir>.old` and `<dir>.received` to `<dir>`; whoever asked for it knows from elsewhere that it must be finished
+//! after a crash between them.
 
+mod staged;
 mod staging;
 #[cfg(test)]
 mod tests;
@@ -290,7 +292,8 @@ impl SnapshotStore for RocksStore {
 
     fn stage(&mut self) -> Result<Box<dyn SnapshotStore>, SnapshotError> {
         self.discard_staged()?;
-        Ok(Box::new(Self::open(&staging::received_dir(&self.dir))?))
+        let store = Self::open(&staging::received_dir(&self.dir))?;
+        Ok(Box::new(staged::Staged::new(store)?))
     }
 
     fn discard_staged(&mut self) -> Result<(), SnapshotError> {

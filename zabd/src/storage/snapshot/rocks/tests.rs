@@ -211,6 +211,73 @@ fn what_is_staged_is_adopted_whole_or_discarded() {
     assert_eq!(names, ["snapshot"], "nothing is left beside it");
 }
 
+/// A leader of ours sends paths in the order of their bytes, one of ZooKeeper's does not.
+#[test]
+fn what_is_staged_may_come_in_any_order() {
+    let orders: [&[&[&str]]; 5] = [
+        &[&["/", "/a", "/a/b"], &[], &["/c", "/d"]],
+        &[&["/", "/d", "/c"], &["/a", "/a/b"]],
+        &[&["/", "/c"], &["/a", "/a/b"], &["/d"]],
+        &[&["/", "/a", "/a/b"], &["/d", "/c"]],
+        &[&[], &["/", "/a", "/a/b", "/c", "/d"]],
+    ];
+    for order in orders {
+        let dir = TestDir::new("rocks");
+        let mut store = RocksStore::open(&dir.path().join("snapshot")).unwrap();
+        // One that breaks off leaves nothing behind.
+        let mut staged = store.stage().unwrap();
+        staged.write(rows(9, &["/", "/other"])).unwrap();
+        drop(staged);
+        store.discard_staged().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+
+        let mut staged = store.stage().unwrap();
+        for paths in order {
+            staged.write(rows(7, paths)).unwrap();
+        }
+        staged.flush().unwrap();
+        drop(staged);
+        store.adopt_staged().unwrap();
+        drop(store);
+        let mut store = RocksStore::open(&dir.path().join("snapshot")).unwrap();
+        assert_eq!(store.durable_zxid().unwrap(), Some(Zxid(7)), "{order:?}");
+        assert_eq!(
+            paths_of(&store),
+            ["/", "/a", "/a/b", "/c", "/d"],
+            "{order:?}"
+        );
+        // What is folded in later wins over the tables.
+        let mut later = rows(8, &["/a/b/c"]);
+        later.deletes.push(Bytes::from_static(b"/a"));
+        store.write(later).unwrap();
+        store.flush().unwrap();
+        assert_eq!(paths_of(&store), ["/", "/a/b", "/a/b/c", "/c", "/d"]);
+    }
+}
+
+fn rows(zxid: i64, paths: &[&str]) -> FoldBatch {
+    let row = |path: &&str| {
+        let path = Bytes::copy_from_slice(path.as_bytes());
+        (path.clone(), path)
+    };
+    FoldBatch {
+        zxid: Zxid(zxid),
+        puts: paths.iter().map(row).collect(),
+        ..FoldBatch::default()
+    }
+}
+
+fn paths_of(store: &RocksStore) -> Vec<String> {
+    let mut paths = Vec::new();
+    let visit = &mut |path: &[u8], row: &[u8]| {
+        assert_eq!(path, row);
+        paths.push(String::from_utf8(path.to_vec()).unwrap());
+        ControlFlow::Continue(())
+    };
+    store.scan_rows(visit).unwrap();
+    paths
+}
+
 #[test]
 fn a_view_ends_when_its_store_is_replaced() {
     let dir = TestDir::new("rocks-view-end");
