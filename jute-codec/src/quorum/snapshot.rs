@@ -119,9 +119,14 @@ pub fn write_node(
     stat.write(out);
 }
 
-/// Appends what comes after the last node.
-pub fn write_end(out: &mut Vec<u8>) {
+/// Appends the mark behind the last node, which is all that ends the body of a file.
+pub fn write_end_of_nodes(out: &mut Vec<u8>) {
     write_buffer(Some(END_OF_NODES), out);
+}
+
+/// Appends what comes after the last node of a stream.
+pub fn write_end(out: &mut Vec<u8>) {
+    write_end_of_nodes(out);
     write_buffer(Some(SIGNATURE), out);
 }
 
@@ -140,6 +145,16 @@ pub struct SnapshotReader {
     part: Part,
     /// The greatest length of a path, of data, of a list.
     limit: usize,
+    /// What ends it.
+    ending: Ending,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The signature, on the wire.
+    Signature,
+    /// The mark behind the last node, in a file; checksums and more follow.
+    Mark,
 }
 
 #[derive(Debug)]
@@ -171,7 +186,23 @@ impl SnapshotReader {
             buffer: BytesMut::new(),
             part: Part::SessionCount,
             limit,
+            ending: Ending::Signature,
         }
+    }
+
+    /// As [`Self::new`], for the body of a snapshot file: from behind the header to the mark behind the last node.
+    #[must_use]
+    pub fn of_file(limit: usize) -> Self {
+        Self {
+            ending: Ending::Mark,
+            ..Self::new(limit)
+        }
+    }
+
+    /// How many of the bytes fed are not read yet.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Takes the next bytes of the stream; they may go beyond its end. [`Self::next_item`] is to be called until it
@@ -312,6 +343,10 @@ impl SnapshotReader {
                 None => return Ok(Step::Wait),
                 Some(END_OF_NODES) => {
                     self.buffer.advance(path_end);
+                    if self.ending == Ending::Mark {
+                        self.part = Part::Over;
+                        return Ok(Step::Item(SnapshotItem::End));
+                    }
                     self.part = Part::Signature;
                     return Ok(Step::On);
                 }
