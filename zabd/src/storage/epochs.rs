@@ -157,11 +157,37 @@ impl EpochFile {
             },
         };
         if stored != Some(settled) || !are_alike {
-            for path in [&self.path, &self.copy] {
-                write_atomically(disk, path, &settled.encode()).map_err(failed("write", path))?;
-            }
+            self.store(disk, settled)?;
         }
         Ok(settled)
+    }
+
+    /// Stores the epochs at a time when no log thread runs; durable when it returns.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn store<D: Disk>(&self, disk: &D, epochs: Epochs) -> Result<(), EpochError> {
+        for path in [&self.path, &self.copy] {
+            write_atomically(disk, path, &epochs.encode()).map_err(failed("write", path))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the file or its copy is there.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn exists<D: Disk>(&self, disk: &D) -> Result<bool, EpochError> {
+        for path in [&self.path, &self.copy] {
+            if disk
+                .read_whole(path)
+                .map_err(failed("read", path))?
+                .is_some()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn read<D: Disk>(&self, disk: &D, path: &Path) -> Result<Found, EpochError> {

@@ -10,12 +10,14 @@
 //! - [`small_file`]: small files that are replaced whole. [`epochs`] is one.
 //! - [`install`]: puts a received snapshot in the place of the whole history.
 //! - [`repair`]: sets a damaged copy aside.
+//! - [`java`]: the files of Apache ZooKeeper's servers.
 //! - [`recovery`]: opens log and snapshot together and checks that they meet.
 //! - [`retention`]: which segments may go.
 
 pub mod disk;
 pub mod epochs;
 pub mod install;
+pub mod java;
 pub mod log_thread;
 pub mod recovery;
 pub mod repair;
