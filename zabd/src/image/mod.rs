@@ -6,13 +6,17 @@
 //! - [`rebuild`]: a state as of any transaction that snapshot and log still have between them.
 //! - [`SnapshotStream`]: a snapshot as a leader sends it, slice by slice.
 //! - [`SnapshotReceiver`]: a snapshot as a learner takes it, into a state and into a store staged beside the old one.
+//! - [`import`]: the history that a server of Apache ZooKeeper left on disk, taken over.
 
 mod acl_numbers;
+mod fold;
+pub mod import;
 pub mod rebuild;
 mod receive;
 mod send;
 #[cfg(test)]
 mod tests;
 
+pub use fold::whole_fold;
 pub use receive::{Progress, ReceiveError, Received, SnapshotReceiver};
 pub use send::{SendError, SnapshotStream};

@@ -1,17 +1,16 @@
 //! What is on disk, as a state.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use jute_codec::Zxid;
 use thiserror::Error;
 use tracing::{error, info, warn};
 
 use super::server::{chain, end_process};
+use crate::image::import::{ImportError, import_if_wanted};
 use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
+use crate::image::whole_fold;
 use crate::replica::ensemble::{Members, ServerId};
 use crate::replica::zab;
 use crate::state::{State, StateParams};
@@ -20,30 +19,16 @@ use crate::storage::epochs::{EpochError, EpochFile, Epochs, FILE_NAME as EPOCHS}
 use crate::storage::install::{Incomplete, InstallError};
 use crate::storage::recovery::{Layout, RecoveryError, Storage, StorageOptions};
 use crate::storage::repair::{Repair, RepairError};
-use crate::storage::snapshot::{FoldBatch, RocksStore, SnapshotError, SnapshotStore};
+use crate::storage::snapshot::{RocksStore, SnapshotError, SnapshotStore};
 use crate::storage::txn_log::LogError;
 
 /// Data that a server cannot start from.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RecoverError {
-    /// A directory cannot be looked at.
-    #[error("look into {path}")]
-    Directory {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The directory is there for Apache ZooKeeper.
-    #[error(
-        "{path} holds data of Apache ZooKeeper, which this version of zabd does not read; \
-         name another dataDir, or move that folder away if its data is not wanted"
-    )]
-    JavaData {
-        /// Its folder.
-        path: PathBuf,
-    },
+    /// The data of Apache ZooKeeper cannot be taken over.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// Log and snapshot, or one of them, say no.
     #[error(transparent)]
     Storage(#[from] RecoveryError),
@@ -251,7 +236,9 @@ pub(super) fn recover(
     }
     if storage.snapshot_meta.is_none() {
         // What others are sent, and what a history is cut back to, begins with a snapshot, if an empty one.
-        storage.snapshot.write(first_fold(params.clone()))?;
+        storage
+            .snapshot
+            .write(whole_fold(&mut State::new(params.clone())))?;
         storage.snapshot.flush()?;
     }
     let sources = Sources {
@@ -270,27 +257,6 @@ pub(super) fn recover(
         snapshot_zxid,
         replayed,
     })
-}
-
-/// The tree of a server that has never seen a transaction.
-fn first_fold(params: StateParams) -> FoldBatch {
-    let mut state = State::new(params);
-    let start = state.begin_fold();
-    let mut batch = FoldBatch {
-        zxid: start.zxid,
-        digest: start.digest,
-        ..FoldBatch::default()
-    };
-    loop {
-        let slice = state.fold_slice(usize::MAX);
-        let rows = slice.rows.into_iter();
-        batch
-            .puts
-            .extend(rows.map(|(path, row)| (Bytes::from(path.into_string()), Bytes::from(row))));
-        if !slice.more {
-            return batch;
-        }
-    }
 }
 
 /// What a member of an ensemble begins with. Without any data it votes only if it may be new.
@@ -327,25 +293,19 @@ pub(super) fn recovered(
     })
 }
 
-/// Refuses directories that hold Java's data and none of ours: starting empty beside it would look like a loss.
-pub(super) fn refuse_java_data(data_dir: &Path, data_log_dir: &Path) -> Result<(), RecoverError> {
-    for directory in [data_dir, data_log_dir] {
-        let java = directory.join("version-2");
-        if directory.join("zabd").exists() || !java.is_dir() {
-            continue;
-        }
-        let entries = fs::read_dir(&java).map_err(|source| RecoverError::Directory {
-            path: java.clone(),
-            source,
-        })?;
-        let is_data = |name: &str| name.starts_with("snapshot.") || name.starts_with("log.");
-        if entries
-            .flatten()
-            .any(|entry| entry.file_name().to_str().is_some_and(is_data))
-        {
-            return Err(RecoverError::JavaData { path: java });
-        }
-    }
+/// Takes over the data of Apache ZooKeeper if that is all there is.
+pub(super) fn import_java_data(
+    options: &StorageOptions,
+    params: StateParams,
+    record_bytes_max: usize,
+) -> Result<(), RecoverError> {
+    import_if_wanted(
+        &RealDisk,
+        options,
+        params,
+        record_bytes_max,
+        RocksStore::open,
+    )?;
     Ok(())
 }
 

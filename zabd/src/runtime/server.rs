@@ -22,8 +22,8 @@ use super::membership::Membership;
 use super::milestones::Milestones;
 use super::peers::{Peers, PeersError};
 use super::recover::{
-    RecoverError, Recovery, begin_or_repair, end_for_repair, is_snapshot_damaged, others_suffice,
-    recover, recovered, refuse_incomplete, refuse_java_data,
+    RecoverError, Recovery, begin_or_repair, end_for_repair, import_java_data, is_snapshot_damaged,
+    others_suffice, recover, recovered, refuse_incomplete,
 };
 use super::settings;
 use super::work::Work;
@@ -105,11 +105,16 @@ impl Server {
     /// changed then, short of a torn tail that was cut.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let clock = SystemClock::start();
-        if !config.data_dir_autocreate && !config.data_dir.join("zabd").is_dir() {
+        let has_data = |name| config.data_dir.join(name).is_dir();
+        if !config.data_dir_autocreate && !has_data("zabd") && !has_data("version-2") {
             return Err(StartError::NoDataDir(config.data_dir));
         }
-        refuse_java_data(&config.data_dir, &config.data_log_dir)?;
         let state_params = settings::state(&config, RealDisk.entropy());
+        import_java_data(
+            &settings::storage(&config),
+            state_params.clone(),
+            settings::conn(&config).field_bytes_max,
+        )?;
         let (recovery, member) = begin(&config, &state_params)?;
         let startup_ms = clock.monotonic().now_ms().cast_unsigned();
         let figures = recovery.state.figures();

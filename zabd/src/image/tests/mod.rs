@@ -1,5 +1,6 @@
 //! Leaders and learners with a log on a simulated disk and a snapshot in memory.
 
+mod importing;
 mod installing;
 mod rebuilding;
 #[cfg(feature = "rocksdb")]
@@ -176,12 +177,19 @@ struct Stored {
 /// What two states that are the same have in common.
 fn face(state: &State) -> impl PartialEq + std::fmt::Debug + use<> {
     assert_eq!(state.digest(), state.audit_digest());
-    let ephemerals: Vec<_> = state.sessions_with_ephemerals().collect();
+    let mut ephemerals: Vec<_> = state.sessions_with_ephemerals().collect();
+    for (_, paths) in &mut ephemerals {
+        paths.sort();
+    }
     let figures = state.figures();
     (
         (state.last_zxid(), state.digest(), state.sessions().clone()),
         (figures.nodes, figures.acls, figures.approximate_bytes),
-        (ephemerals, state.abandoned(i64::MAX, 1)),
+        (ephemerals, {
+            let mut abandoned = state.abandoned(i64::MAX, 1);
+            abandoned.sort_by(|left, right| left.as_bytes().cmp(right.as_bytes()));
+            abandoned
+        }),
     )
 }
 

@@ -1,0 +1,589 @@
+//! The history that a server of Apache ZooKeeper left on disk, taken over into zabd's own snapshot and log.
+//!
+//! Java's snapshots are of no one moment: one named after transaction *z* has everything up to *z*, and of what came up to *e*,
+//! when it was finished, whatever the writer happened to see. With the log replayed from *z* on the tree is exact from *e* on, by the
+//! rules of `crate::state`. Such a tree becomes the snapshot, and the transactions after it the log.
+//!
+//! A mark says that this is under way ([`ImportMark`]): until it says that it is done nothing in zabd's directories counts,
+//! and the next start begins again. Java's files are only read.
+//!
+//! ZooKeeper: `FileTxnSnapLog.restore`, `FileSnap.deserialize`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use jute_codec::Zxid;
+use jute_codec::quorum::snapshot::{SnapshotItem, SnapshotNode};
+use jute_codec::txn::TxnEntry;
+use thiserror::Error;
+use tracing::{error, info, warn};
+
+use super::acl_numbers::NumberedAcls;
+use super::fold::whole_fold;
+use crate::state::tree::encode_row;
+use crate::state::{Committed, DigestMismatch, Outputs, RowError, State, StateLoader, StateParams};
+use crate::storage::disk::Disk;
+use crate::storage::epochs::{EpochError, EpochFile};
+use crate::storage::java::dir::{JavaDir, NamedFile};
+use crate::storage::java::log::{LogFiles, LogRecord};
+use crate::storage::java::mark::{ExportMark, ImportMark, ImportState, has_own_data};
+use crate::storage::java::snapshot::{SnapshotFile, Tail};
+use crate::storage::java::{JavaFileError, epochs};
+use crate::storage::recovery::{Layout, StorageOptions};
+use crate::storage::snapshot::{FoldBatch, SnapshotError, SnapshotStore};
+use crate::storage::txn_log::{LogError, TxnLog};
+
+/// What was taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// As of when the snapshot is that was made.
+    pub snapshot: Zxid,
+    /// The newest transaction.
+    pub last: Zxid,
+    /// The digest of the tree as of then.
+    pub digest: u64,
+    /// Transactions after which the tree was not what Java had then.
+    pub mismatches: u64,
+}
+
+/// Why Java's history is not taken over.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// A file of Java's.
+    #[error("take over the data of Apache ZooKeeper: {0}. {HELP}")]
+    Java(#[from] JavaFileError),
+
+    /// There are logs, and no snapshot that they continue.
+    #[error(
+        "{} has no snapshot, and {} has transaction logs: everything before them may be missing. {HELP}",
+        snapshot_dir.display(), log_dir.display()
+    )]
+    NoSnapshot {
+        /// Where one should be.
+        snapshot_dir: PathBuf,
+        /// Where the logs are.
+        log_dir: PathBuf,
+    },
+
+    /// None of the snapshots is of use.
+    #[error(
+        "take over the data of Apache ZooKeeper: no snapshot is of use: {}. {HELP}",
+        list(problems)
+    )]
+    NoneUsable {
+        /// What is wrong with each, newest first.
+        problems: Vec<Unusable>,
+    },
+
+    /// A snapshot was damaged, and the logs do not have what it had.
+    #[error(
+        "take over the data of Apache ZooKeeper: with an older snapshot the logs lead to {last} only, and {name} and before \
+         have been there: {}. {HELP}",
+        list(problems)
+    )]
+    Lost {
+        /// The newest transaction that logs and older snapshot come to.
+        last: Zxid,
+        /// What the name of a snapshot says.
+        name: Zxid,
+        /// Why that one was not used.
+        problems: Vec<Unusable>,
+    },
+
+    /// An import was begun, and what was being imported is gone.
+    #[error(
+        "{} says that data of Apache ZooKeeper was being taken over, which is not there any more. Put it back; or remove {} to \
+         begin without", mark.display(), root.display()
+    )]
+    Gone {
+        /// The mark that says so.
+        mark: PathBuf,
+        /// zabd's directory.
+        root: PathBuf,
+    },
+
+    /// A server of Apache ZooKeeper went on with data that zabd had taken over.
+    #[error(
+        "{} has {java} of Apache ZooKeeper, but zabd took that directory over when it ended with {imported}: both have gone on \
+         with it since. Decide which counts, and move the other one away: {} or {}", java_dir.display(), java_dir.display(),
+        root.display()
+    )]
+    BothWentOn {
+        /// Java's directory.
+        java_dir: PathBuf,
+        /// zabd's.
+        root: PathBuf,
+        /// What was taken over.
+        imported: Zxid,
+        /// What is there now.
+        java: Zxid,
+    },
+
+    /// An export was begun and did not end.
+    #[error(
+        "{} says that this server's data was being given to Apache ZooKeeper. Run `zabd export-java` again to finish that; or, if no \
+         ZooKeeper has been started on it, remove that file and the newest snapshot in {} to go on with zabd", mark.display(),
+        java_dir.display()
+    )]
+    ExportUnderWay {
+        /// The mark that says so.
+        mark: PathBuf,
+        /// Where Java's data is.
+        java_dir: PathBuf,
+    },
+
+    /// The own snapshot cannot be written.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+
+    /// The own log cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+
+    /// The own epochs cannot be written.
+    #[error(transparent)]
+    Epochs(#[from] EpochError),
+
+    /// Another process is using the directory.
+    #[error("data directory {} is in use by another process", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+
+    /// The disk.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it did not work.
+        source: io::Error,
+    },
+}
+
+const HELP: &str = "Nothing of it was changed. Restore it from a copy; or, if this server belongs to an ensemble that has a \
+                    quorum without it, replace <dataDir>/zabd by a directory with an empty file named `incomplete`: it then \
+                    takes everything from the others and votes when it has it";
+
+/// Why a snapshot is passed over.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Unusable {
+    /// It is damaged.
+    #[error(transparent)]
+    Damaged(JavaFileError),
+    /// It was being written while transactions were applied that the logs do not have: it is of no one moment.
+    #[error("{} has parts of transactions up to {end}, and the logs end with {last}", path.display())]
+    BeyondLog {
+        /// The snapshot.
+        path: PathBuf,
+        /// The newest transaction of which it may have something.
+        end: Zxid,
+        /// The newest one that the logs have.
+        last: Zxid,
+    },
+}
+
+fn list(problems: &[Unusable]) -> String {
+    let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// Takes Java's history over if there is one and none of zabd's; `limit` is the greatest length of a record in it.
+///
+/// # Errors
+/// Everything in [`ImportError`]. The server must not start then.
+pub fn import_if_wanted<D: Disk, S: SnapshotStore>(
+    disk: &D,
+    options: &StorageOptions,
+    params: StateParams,
+    limit: usize,
+    open_store: impl FnOnce(&Path) -> Result<S, SnapshotError>,
+) -> Result<Option<Imported>, ImportError> {
+    let layout = Layout::new(&options.data_dir, &options.data_log_dir);
+    let java = JavaDir::look(disk, &options.data_dir, &options.data_log_dir)?;
+    let (mark, export) = (ImportMark::new(&layout), ExportMark::new(&layout));
+    if export.is_set(disk)? {
+        return Err(ImportError::ExportUnderWay {
+            mark: export.path().to_owned(),
+            java_dir: java.snapshot_dir,
+        });
+    }
+    match mark.read(disk)? {
+        ImportState::UnderWay if java.is_empty() => {
+            return Err(ImportError::Gone {
+                mark: mark.path().to_owned(),
+                root: layout.root,
+            });
+        }
+        ImportState::UnderWay => {
+            info!(
+                "the last run ended while taking over the data of Apache ZooKeeper; beginning again"
+            );
+        }
+        ImportState::Done(imported) => {
+            return match java.newest_name().filter(|java| *java > imported) {
+                Some(newest) => Err(ImportError::BothWentOn {
+                    java_dir: java.snapshot_dir,
+                    root: layout.root,
+                    imported,
+                    java: newest,
+                }),
+                None => Ok(None),
+            };
+        }
+        ImportState::Never if java.is_empty() => return Ok(None),
+        ImportState::Never if has_own_data(disk, &layout)? => {
+            warn!(
+                java = %java.snapshot_dir.display(), own = %layout.root.display(),
+                "there is data of Apache ZooKeeper beside this server's own; its own counts"
+            );
+            return Ok(None);
+        }
+        ImportState::Never => {}
+    }
+    let io = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| ImportError::Io {
+            action,
+            path,
+            source,
+        }
+    };
+    disk.create_dir_all(&layout.root)
+        .map_err(io("create", &layout.root))?;
+    let lock_path = layout.root.join("LOCK");
+    let lock = disk.lock(&lock_path).map_err(io("lock", &lock_path))?;
+    let _lock = lock.ok_or(ImportError::Locked { path: lock_path })?;
+    mark.begin(disk)?;
+    let mut store = open_store(&layout.snapshot_dir)?;
+    let (mut log, _) = TxnLog::open(disk.clone(), &layout.log_dir, options.log)?;
+    let importer = Importer {
+        disk,
+        java: &java,
+        params,
+        limit,
+    };
+    let imported = importer.run(&mut store, &mut log)?;
+    if let Some(epochs) = epochs::read(disk, &java.snapshot_dir, imported.last)? {
+        EpochFile::new(&layout).store(disk, epochs)?;
+    }
+    log.close()?;
+    mark.finish(disk, imported.last)?;
+    info!(
+        from = %java.snapshot_dir.display(), snapshot = %imported.snapshot, last = %imported.last,
+        digest = format!("{:#x}", imported.digest),
+        "the data of Apache ZooKeeper was taken over; what it was made of is left as it is"
+    );
+    Ok(Some(imported))
+}
+
+struct Importer<'a, D> {
+    disk: &'a D,
+    java: &'a JavaDir,
+    params: StateParams,
+    limit: usize,
+}
+
+/// A tree that is exact, and where the log goes on from there.
+struct Exact<'a, D: Disk> {
+    state: State,
+    staged: Box<dyn SnapshotStore>,
+    log: LogFiles<'a, D>,
+    mismatches: Mismatches,
+}
+
+impl<'a, D: Disk> Importer<'a, D> {
+    fn run<S: SnapshotStore>(
+        &self,
+        store: &mut S,
+        log: &mut TxnLog<D>,
+    ) -> Result<Imported, ImportError> {
+        let Some(newest) = self.java.snapshots.last() else {
+            if !self.java.logs.is_empty() {
+                return Err(ImportError::NoSnapshot {
+                    snapshot_dir: self.java.snapshot_dir.clone(),
+                    log_dir: self.java.log_dir.clone(),
+                });
+            }
+            // It has promised something and seen nothing.
+            let exact = Exact {
+                state: State::new(self.params.clone()),
+                staged: store.stage()?,
+                log: self.log_after(Zxid::ZERO),
+                mismatches: Mismatches::default(),
+            };
+            return take_over(exact, store, log);
+        };
+        let (mut problems, mut must_reach) = (Vec::new(), Zxid::ZERO);
+        for candidate in self.java.snapshots.iter().rev() {
+            match self.exact(candidate, store)? {
+                Ok(exact) => {
+                    let imported = take_over(exact, store, log)?;
+                    // A leader names its first snapshot after the beginning of its epoch, which is no transaction.
+                    if imported.last < must_reach && must_reach.counter() != 0 {
+                        return Err(ImportError::Lost {
+                            last: imported.last,
+                            name: newest.zxid,
+                            problems,
+                        });
+                    }
+                    return Ok(imported);
+                }
+                Err(problem) => {
+                    warn!(%problem, "a snapshot is not used; an older one may do, if the logs have what came after it");
+                    must_reach = must_reach.max(candidate.zxid);
+                    problems.push(problem);
+                }
+            }
+        }
+        Err(ImportError::NoneUsable { problems })
+    }
+
+    fn log_after(&self, zxid: Zxid) -> LogFiles<'a, D> {
+        LogFiles::after(self.disk.clone(), self.java, zxid, self.limit)
+    }
+
+    /// The first exact tree that a snapshot leads to.
+    fn exact<S: SnapshotStore>(
+        &self,
+        candidate: &NamedFile,
+        store: &mut S,
+    ) -> Result<Result<Exact<'a, D>, Unusable>, ImportError> {
+        let staged = store.stage()?;
+        let (mut state, mut staged, tail) = match self.load(candidate, staged) {
+            Ok(loaded) => loaded,
+            Err(ImportError::Java(problem)) if problem.is_damage() => {
+                return Ok(Err(Unusable::Damaged(problem)));
+            }
+            Err(problem) => return Err(problem),
+        };
+        let end = tail.end(candidate.zxid);
+        let mut mismatches = Mismatches::default();
+        let mut log = self.log_after(candidate.zxid);
+        while end.is_none_or(|end| state.last_zxid() < end) {
+            let Some((path, record)) = log.next_record()? else {
+                break;
+            };
+            // Between the two the tree is of no one moment, and has no digest that anybody knows.
+            let _unknown = apply(&mut state, &path, &record)?;
+        }
+        let last = state.last_zxid();
+        if let Some(end) = end.filter(|end| last < *end) {
+            return Ok(Err(Unusable::BeyondLog {
+                path: candidate.path.clone(),
+                end,
+                last,
+            }));
+        }
+        if let Some(expected) = tail.digest_at(last)
+            && expected != state.digest()
+        {
+            mismatches.note(&DigestMismatch {
+                zxid: last,
+                expected,
+                found: state.digest(),
+            });
+        }
+        staged.write(whole_fold(&mut state))?;
+        Ok(Ok(Exact {
+            state,
+            staged,
+            log,
+            mismatches,
+        }))
+    }
+
+    /// What stands in a snapshot, as it stands there: in a state, and in a store beside the one that is there.
+    fn load(
+        &self,
+        file: &NamedFile,
+        staged: Box<dyn SnapshotStore>,
+    ) -> Result<(State, Box<dyn SnapshotStore>, Tail), ImportError> {
+        let mut snapshot = SnapshotFile::open(self.disk, &file.path, self.limit)?;
+        let mut image = Image::new(file.zxid, self.params.clone(), staged);
+        while let Some(item) = snapshot.next_item()? {
+            if let Err(problem) = image.take(item) {
+                return Err(match problem {
+                    ImageError::Store(problem) => problem.into(),
+                    other => snapshot.damaged_here(&other.to_string()).into(),
+                });
+            }
+        }
+        let (state, staged) = image
+            .finish()?
+            .ok_or_else(|| ImportError::from(snapshot.damaged_here("it has no nodes")))?;
+        Ok((state, staged, snapshot.tail()))
+    }
+}
+
+/// Puts the tree in place, and the transactions after it into the log.
+fn take_over<D: Disk, S: SnapshotStore>(
+    exact: Exact<'_, D>,
+    store: &mut S,
+    log: &mut TxnLog<D>,
+) -> Result<Imported, ImportError> {
+    let Exact {
+        mut state,
+        mut staged,
+        log: mut java,
+        mut mismatches,
+    } = exact;
+    let snapshot = state.last_zxid();
+    if snapshot == Zxid::ZERO {
+        // A tree that has never seen a transaction has all its nodes still to be folded.
+        staged.write(whole_fold(&mut state))?;
+    }
+    staged.flush()?;
+    drop(staged);
+    store.adopt_staged()?;
+    log.restart_at(snapshot)?;
+    while let Some((path, record)) = java.next_record()? {
+        if let Err(mismatch) = apply(&mut state, &path, &record)? {
+            mismatches.note(&mismatch);
+        }
+        log.append(record.zxid, record.payload)?;
+        if log.pending_bytes() >= SYNC_BYTES {
+            log.sync()?;
+        }
+    }
+    log.sync()?;
+    Ok(Imported {
+        snapshot,
+        last: state.last_zxid(),
+        digest: state.digest(),
+        mismatches: mismatches.0,
+    })
+}
+
+/// How much is appended before it is made durable.
+const SYNC_BYTES: u64 = 8 << 20;
+
+fn apply(
+    state: &mut State,
+    path: &Path,
+    record: &LogRecord,
+) -> Result<Result<(), DigestMismatch>, ImportError> {
+    let entry = TxnEntry::decode(&record.payload).map_err(|problem| JavaFileError::Damaged {
+        path: path.to_owned(),
+        offset: record.offset,
+        detail: format!("transaction {} cannot be read: {problem}", record.zxid),
+    })?;
+    let committed = Committed {
+        entry,
+        origin: None,
+        close: None,
+    };
+    Ok(state.apply(&committed, &mut Outputs::default()))
+}
+
+#[derive(Default)]
+struct Mismatches(u64);
+
+impl Mismatches {
+    /// Those behind the first follow from it.
+    fn note(&mut self, mismatch: &DigestMismatch) {
+        if self.0 == 0 {
+            error!(%mismatch, "the tree that was taken over is not the one that Java had then; Java itself would go on, too");
+        }
+        self.0 += 1;
+    }
+}
+
+/// What stands in a snapshot, in both forms.
+type Loaded = (State, Box<dyn SnapshotStore>);
+
+/// A state and rows, made of what stands in a snapshot.
+struct Image {
+    zxid: Zxid,
+    loader: StateLoader,
+    acls: NumberedAcls,
+    staged: Box<dyn SnapshotStore>,
+    batch: FoldBatch,
+    batch_bytes: usize,
+}
+
+#[derive(Debug, Error)]
+enum ImageError {
+    #[error(transparent)]
+    Row(#[from] RowError),
+    #[error("{0} comes twice")]
+    Twice(String),
+    #[error(transparent)]
+    Store(#[from] SnapshotError),
+}
+
+impl Image {
+    fn new(zxid: Zxid, params: StateParams, staged: Box<dyn SnapshotStore>) -> Self {
+        Self {
+            zxid,
+            loader: StateLoader::new(params),
+            acls: NumberedAcls::default(),
+            staged,
+            batch: FoldBatch::default(),
+            batch_bytes: 0,
+        }
+    }
+
+    fn take(&mut self, item: SnapshotItem) -> Result<(), ImageError> {
+        match item {
+            SnapshotItem::Session {
+                session,
+                timeout_ms,
+            } => {
+                self.loader.session(session, timeout_ms);
+                self.batch.session_puts.push((session, timeout_ms));
+                self.batch_bytes += 16;
+            }
+            SnapshotItem::Acl { id, acl } => self.acls.insert(id, acl),
+            SnapshotItem::Node(node) => self.node(&node)?,
+            SnapshotItem::End => {}
+        }
+        if self.batch_bytes >= BATCH_BYTES {
+            self.write_batch()?;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &SnapshotNode) -> Result<(), ImageError> {
+        let path = if node.path.is_empty() {
+            "/"
+        } else {
+            &*node.path
+        };
+        if self.loader.has(path) {
+            return Err(ImageError::Twice(path.to_owned()));
+        }
+        let mut row = Vec::with_capacity(96 + node.data.as_ref().map_or(0, Bytes::len));
+        let acl = self.acls.list(node.acl_id);
+        encode_row(&node.stat, acl, node.data.as_deref(), &mut row);
+        let row = Bytes::from(row);
+        self.loader.row(path, &row)?;
+        self.batch_bytes += path.len() + row.len();
+        let key = Bytes::copy_from_slice(path.as_bytes());
+        self.batch.puts.push((key, row));
+        Ok(())
+    }
+
+    fn write_batch(&mut self) -> Result<(), SnapshotError> {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        self.staged.write(FoldBatch {
+            zxid: self.zxid,
+            ..batch
+        })
+    }
+
+    fn finish(mut self) -> Result<Option<Loaded>, SnapshotError> {
+        self.write_batch()?;
+        let state = self.loader.finish_untold(self.zxid);
+        Ok(state.map(|state| (state, self.staged)))
+    }
+}
+
+/// How much is gathered before it is written to the staged store.
+const BATCH_BYTES: usize = 1 << 20;
