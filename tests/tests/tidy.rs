@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("replica", &["replica", "state"]),
     ("storage", &["storage"]),
     ("image", &["image", "storage", "state"]),
+    ("inspect", &["inspect", "image", "storage", "state"]),
     ("net", &["net", "replica", "state"]),
     ("auth", &["auth", "state"]),
     (

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use jute_codec::Zxid;
 
 use crate::config::{self, Origin, Sources, Written};
 
@@ -16,8 +17,14 @@ use crate::config::{self, Origin, Sources, Written};
 pub enum Command {
     /// Check a file and print the values in force.
     CheckConfig(CheckArgs),
+    /// Give a stopped server's data to Apache ZooKeeper.
+    ExportJava(ExportArgs),
+    /// Look into transaction logs.
+    Log(LogArgs),
     /// Run the server.
     Run(RunArgs),
+    /// Look into snapshots.
+    Snapshot(SnapshotArgs),
 }
 
 /// Takes the arguments of a process, its own name first.
@@ -33,7 +40,10 @@ where
     let cli = Cli::try_parse_from(args)?;
     let command = match cli.command {
         Some(Sub::CheckConfig(args)) => Command::CheckConfig(args),
+        Some(Sub::ExportJava(args)) => Command::ExportJava(args),
+        Some(Sub::Log(args)) => Command::Log(args),
         Some(Sub::Run(args)) => Command::Run(args),
+        Some(Sub::Snapshot(args)) => Command::Snapshot(args),
         None => Command::Run(cli.run),
     };
     Ok(command)
@@ -60,6 +70,132 @@ enum Sub {
     Run(RunArgs),
     /// Check a configuration file: findings on standard error, the values in force on standard output
     CheckConfig(CheckArgs),
+    /// Give a stopped server's data to Apache ZooKeeper, where it is or as a copy
+    ExportJava(ExportArgs),
+    /// Look into transaction logs, zabd's or ZooKeeper's
+    Log(LogArgs),
+    /// Look into snapshots, zabd's or ZooKeeper's
+    Snapshot(SnapshotArgs),
+}
+
+/// Arguments of `zabd export-java`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ExportArgs {
+    /// Configuration file of the server
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Write a copy as this dataDir, and leave everything else as it is
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    #[command(flatten)]
+    properties: Properties,
+}
+
+impl ExportArgs {
+    /// Where the configuration comes from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources {
+            file: Some(self.file.clone()),
+            written: self.properties.written(),
+        }
+    }
+}
+
+/// Arguments of `zabd snapshot`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct SnapshotArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: SnapshotWhat,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do with snapshots. A path is a file of ZooKeeper's, or a directory that zabd or ZooKeeper keeps one in.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum SnapshotWhat {
+    /// Read everything and say whether it is sound; exit code 1 if not
+    Check {
+        /// File of ZooKeeper's, or dataDir, version-2, or zabd's directory
+        path: PathBuf,
+    },
+    /// Say what differs; exit code 1 if something does
+    Compare {
+        /// As for check
+        left: PathBuf,
+        /// As for check
+        right: PathBuf,
+    },
+    /// Print sessions and nodes
+    Print {
+        /// As for check
+        path: PathBuf,
+        /// Print data, in base64
+        #[arg(long)]
+        data: bool,
+    },
+    /// Count nodes and measure subtrees
+    Summary {
+        /// As for check
+        path: PathBuf,
+        /// Levels of subtrees to show
+        #[arg(long, default_value_t = 1)]
+        depth: usize,
+    },
+}
+
+/// Arguments of `zabd log`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct LogArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: LogWhat,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do with logs. A path is a file of ZooKeeper's, or a directory that zabd or ZooKeeper keeps logs in.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum LogWhat {
+    /// Read everything and say whether it is sound; exit code 1 if not
+    Check {
+        /// File of ZooKeeper's, or dataLogDir, version-2, or zabd's directory
+        path: PathBuf,
+    },
+    /// Compare transactions that both have; exit code 1 if some differ
+    Compare {
+        /// As for check
+        left: PathBuf,
+        /// As for check
+        right: PathBuf,
+    },
+    /// Print transactions, one a line
+    Print {
+        /// As for check
+        path: PathBuf,
+        /// Leave out those before this zxid
+        #[arg(long, value_name = "ZXID", value_parser = zxid)]
+        from: Option<Zxid>,
+        /// Leave out those after this zxid
+        #[arg(long, value_name = "ZXID", value_parser = zxid)]
+        to: Option<Zxid>,
+    },
+    /// Count transactions by kind
+    Summary {
+        /// As for check
+        path: PathBuf,
+    },
+}
+
+/// A zxid as everybody prints it, in hexadecimal digits.
+fn zxid(text: &str) -> Result<Zxid, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    u64::from_str_radix(digits, 16)
+        .map(|zxid| Zxid(zxid.cast_signed()))
+        .map_err(|_| "hexadecimal digits are wanted, as in 0x100000001".to_owned())
 }
 
 /// Arguments of `zabd run`.

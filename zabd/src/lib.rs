@@ -8,6 +8,8 @@ pub mod auth;
 pub mod cli_args;
 pub mod config;
 pub mod image;
+#[cfg(feature = "rocksdb")]
+pub mod inspect;
 pub mod logging;
 pub mod net;
 pub mod properties;
@@ -16,3 +18,5 @@ pub mod replica;
 pub mod runtime;
 pub mod state;
 pub mod storage;
+#[cfg(feature = "rocksdb")]
+mod utc;

@@ -1,14 +1,18 @@
 //! The daemon: reads its configuration, serves until it is told to stop.
 
+use std::io::{BufWriter, ErrorKind};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tracing::{error, info};
-use zabd::cli_args::{self, Command, Exit, RunArgs};
+use zabd::cli_args::{
+    self, Command, Exit, ExportArgs, LogArgs, LogWhat, RunArgs, SnapshotArgs, SnapshotWhat,
+};
 use zabd::config;
+use zabd::inspect::{self, Form, InspectError, LogCommand, SnapshotCommand, Verdict};
 use zabd::logging;
-use zabd::runtime::{STOP_PATIENCE, Server, StartError};
+use zabd::runtime::{STOP_PATIENCE, Server, StartError, export_java_copy};
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
@@ -23,7 +27,10 @@ fn main() -> ExitCode {
             &mut std::io::stderr().lock(),
         )
         .context("print the findings"),
+        Command::ExportJava(args) => export_java(&args),
+        Command::Log(args) => look_into_logs(args),
         Command::Run(args) => run(&args),
+        Command::Snapshot(args) => look_into_snapshots(args),
     };
     match ended {
         Ok(exit) => exit.into(),
@@ -31,6 +38,74 @@ fn main() -> ExitCode {
             eprintln!("zabd: {problem:#}");
             Exit::UnexpectedError.into()
         }
+    }
+}
+
+fn export_java(args: &ExportArgs) -> anyhow::Result<Exit> {
+    let (config, findings) = match config::load(&args.sources()) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            eprint!("{findings}");
+            return Ok(say(Exit::InvalidInvocation));
+        }
+    };
+    logging::init(&config.log.filter, config.log.format).context("set tracing up")?;
+    findings.trace();
+    let exported = match &args.to {
+        Some(to) => export_java_copy(&config, to),
+        None => zabd::runtime::export_java(&config),
+    }
+    .context("give the data to Apache ZooKeeper")?;
+    println!(
+        "{} as of {}, digest {:x}",
+        exported.path.display(),
+        exported.zxid,
+        exported.digest
+    );
+    Ok(Exit::Finished)
+}
+
+fn look_into_snapshots(args: SnapshotArgs) -> anyhow::Result<Exit> {
+    let command = match args.what {
+        SnapshotWhat::Check { path } => SnapshotCommand::Check { path },
+        SnapshotWhat::Compare { left, right } => SnapshotCommand::Compare { left, right },
+        SnapshotWhat::Print { path, data } => SnapshotCommand::Print { path, data },
+        SnapshotWhat::Summary { path, depth } => SnapshotCommand::Summary { path, depth },
+    };
+    said(inspect::run_snapshot(
+        &command,
+        form(args.json),
+        &mut BufWriter::new(std::io::stdout().lock()),
+    ))
+}
+
+fn look_into_logs(args: LogArgs) -> anyhow::Result<Exit> {
+    let command = match args.what {
+        LogWhat::Check { path } => LogCommand::Check { path },
+        LogWhat::Compare { left, right } => LogCommand::Compare { left, right },
+        LogWhat::Print { path, from, to } => LogCommand::Print { path, from, to },
+        LogWhat::Summary { path } => LogCommand::Summary { path },
+    };
+    said(inspect::run_log(
+        &command,
+        form(args.json),
+        &mut BufWriter::new(std::io::stdout().lock()),
+    ))
+}
+
+const fn form(json: bool) -> Form {
+    if json { Form::Json } else { Form::Text }
+}
+
+/// What a command that looks into files came to; whoever reads no more of its output wants no words about it.
+fn said(verdict: Result<Verdict, InspectError>) -> anyhow::Result<Exit> {
+    match verdict {
+        Ok(Verdict::Sound) => Ok(Exit::Finished),
+        Ok(Verdict::Wrong) => Ok(Exit::UnexpectedError),
+        Err(InspectError::Output(problem)) if problem.kind() == ErrorKind::BrokenPipe => {
+            Ok(Exit::Finished)
+        }
+        Err(problem) => Err(problem.into()),
     }
 }
 

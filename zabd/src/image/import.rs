@@ -123,9 +123,8 @@ pub enum ImportError {
 
     /// An export was begun and did not end.
     #[error(
-        "{} says that this server's data was being given to Apache ZooKeeper. Run `zabd export-java` again to finish that; or, if no \
-         ZooKeeper has been started on it, remove that file and the newest snapshot in {} to go on with zabd", mark.display(),
-        java_dir.display()
+        "{} says that this server's data was being given to Apache ZooKeeper, in {}: run `zabd export-java` again to finish \
+         that", mark.display(), java_dir.display()
     )]
     ExportUnderWay {
         /// The mark that says so.

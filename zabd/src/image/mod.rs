@@ -7,8 +7,10 @@
 //! - [`SnapshotStream`]: a snapshot as a leader sends it, slice by slice.
 //! - [`SnapshotReceiver`]: a snapshot as a learner takes it, into a state and into a store staged beside the old one.
 //! - [`import`]: the history that a server of Apache ZooKeeper left on disk, taken over.
+//! - [`export`]: a history given to one.
 
 mod acl_numbers;
+pub mod export;
 mod fold;
 pub mod import;
 pub mod rebuild;

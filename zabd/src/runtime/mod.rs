@@ -10,6 +10,7 @@
 
 mod clock;
 mod driver;
+mod export;
 mod figures;
 mod folder;
 mod history;
@@ -23,6 +24,7 @@ mod settings;
 mod transfer;
 mod work;
 
+pub use export::{ExportJavaError, export_java, export_java_copy};
 pub use peers::PeersError;
 pub use recover::RecoverError;
 pub use server::{STOP_PATIENCE, Server, StartError};

@@ -21,6 +21,7 @@ use crate::storage::recovery::{Layout, RecoveryError, Storage, StorageOptions};
 use crate::storage::repair::{Repair, RepairError};
 use crate::storage::snapshot::{RocksStore, SnapshotError, SnapshotStore};
 use crate::storage::txn_log::LogError;
+use crate::utc;
 
 /// Data that a server cannot start from.
 #[derive(Debug, Error)]
@@ -182,24 +183,10 @@ fn name_of(now: SystemTime) -> String {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = date_of(days);
+    let (year, month, day) = utc::date_of(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let ms = since.subsec_millis();
     format!("damaged-{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{ms:03}Z")
-}
-
-/// The date so many days after 1970-01-01, in the Gregorian calendar, counted from a first of March.
-const fn date_of(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + (month <= 2) as u64;
-    (year, month, day)
 }
 
 /// Refuses to let a server stand alone with a copy that an ensemble was to make whole.

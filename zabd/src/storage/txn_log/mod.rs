@@ -39,5 +39,5 @@ pub use error::{DamageCause, LogError};
 pub use log::{Durability, LogOptions, Synced, TxnLog};
 pub use place::{LogPlace, Unusable};
 pub use reader::{LogHold, LogIndex, LogReader};
-pub use recover::{Recovered, TornTail};
+pub use recover::{Recovered, TornTail, look};
 pub use spare::SparePool;

@@ -8,7 +8,7 @@ use jute_codec::Zxid;
 
 use super::error::{DamageCause, LogError};
 use super::format::{NameKind, RecordKind, SegmentHeader, name_kind, segment_name};
-use super::reader::{SegmentMeta, open_segment};
+use super::reader::{LogIndex, SegmentMeta, open_segment};
 use super::segment::{SegmentReader, Step, follows};
 use crate::storage::disk::{Disk, DiskFile};
 
@@ -58,6 +58,16 @@ pub(super) struct Tail {
 
 /// More segments than any log gets to; the sequence numbers after it are for those still to be made.
 const SEQUENCE_MAX: u64 = u64::MAX / 2;
+
+/// What the log in a directory holds, whether a server has it open or not. Nothing is changed.
+///
+/// # Errors
+/// Damage; the disk's.
+pub fn look<D: Disk>(disk: &D, dir: &Path) -> Result<LogIndex<D>, LogError> {
+    let names = disk.list(dir).map_err(LogError::io("list", dir))?;
+    let Survey { segments, tail, .. } = survey(disk, dir, &names)?;
+    Ok(LogIndex::new(disk.clone(), segments, tail.last))
+}
 
 /// Looks through the log directory.
 pub(super) fn survey<D: Disk>(disk: &D, dir: &Path, names: &[String]) -> Result<Survey, LogError> {
