@@ -10,8 +10,10 @@ mod commands;
 mod failure;
 mod flags;
 mod format;
+mod forward;
 mod handle;
 mod invocation;
+mod migrate;
 mod recipe;
 mod shell;
 
@@ -68,7 +70,16 @@ impl Fatal {
 }
 
 fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(handed_on) = forward::run(&args) {
+        return handed_on.map_or_else(|problem| complain(&problem), ExitCode::from);
+    }
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    if let Some((command, words)) = args.split_first()
+        && command.to_str() == Some(migrate::COMMAND)
+    {
+        return migrate::run(words, &mut out, &mut err).map_or(ExitCode::FAILURE, ExitCode::from);
+    }
     match run(&mut out, &mut err) {
         Ok(code) => ExitCode::from(code),
         Err(fatal) => {
@@ -79,6 +90,11 @@ fn main() -> ExitCode {
             ExitCode::from(fatal.exit_code())
         }
     }
+}
+
+fn complain(problem: &str) -> ExitCode {
+    writeln!(io::stderr(), "{problem}").ok();
+    ExitCode::FAILURE
 }
 
 /// Runs what was asked for; says with which code to exit.
