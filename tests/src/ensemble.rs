@@ -247,6 +247,18 @@ impl Ensemble {
         server.spawn()
     }
 
+    /// Lets the other implementation go on with the data of a server that is stopped.
+    ///
+    /// # Errors
+    /// When it runs.
+    pub fn set_implementation(
+        &mut self,
+        number: usize,
+        implementation: Implementation,
+    ) -> anyhow::Result<()> {
+        self.servers[number].set_implementation(implementation)
+    }
+
     /// Whether a server has ended, by itself or killed.
     pub fn has_ended(&mut self, number: usize) -> bool {
         self.servers[number].has_exited()

@@ -163,6 +163,16 @@ impl Server {
         self.implementation
     }
 
+    /// Lets the other implementation go on with the data of a server that is stopped.
+    ///
+    /// # Errors
+    /// When it runs.
+    pub fn set_implementation(&mut self, implementation: Implementation) -> anyhow::Result<()> {
+        ensure!(self.child.is_none(), "the server is running");
+        self.implementation = implementation;
+        Ok(())
+    }
+
     /// The directory that the server was given as `dataDir`.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
@@ -427,7 +437,11 @@ pub(crate) fn profile_directory() -> anyhow::Result<PathBuf> {
     Ok(profile.to_path_buf())
 }
 
-fn zabd_binary() -> anyhow::Result<PathBuf> {
+/// The zabd that tests run.
+///
+/// # Errors
+/// When there is none.
+pub fn zabd_binary() -> anyhow::Result<PathBuf> {
     if let Some(path) = env::var_os("ZABD_BIN") {
         return Ok(path.into());
     }
