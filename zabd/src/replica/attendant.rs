@@ -32,8 +32,9 @@ pub(super) struct Attendant {
     waiting_count: usize,
     // Clients that come back, until the leader has said whether their session lives.
     returning: BTreeMap<SessionId, VecDeque<Returning>>,
-    // Syncs with the leader, in order.
+    // Syncs with the leader, in order, and how many are over.
     syncs: VecDeque<Syncing>,
+    syncs_over: u64,
 }
 
 #[derive(Debug)]
@@ -48,6 +49,8 @@ enum Waiting {
     },
     /// For those before it: it takes no transaction.
     Turn {
+        /// So many syncs come before it.
+        syncs: u64,
         conn: ConnId,
         xid: i32,
         answer: Answer,
@@ -64,6 +67,7 @@ struct Returning {
 
 #[derive(Debug)]
 struct Syncing {
+    session: SessionId,
     conn: ConnId,
     xid: i32,
     path: Option<Text>,
@@ -79,6 +83,7 @@ impl Attendant {
             waiting_count: 0,
             returning: BTreeMap::new(),
             syncs: VecDeque::new(),
+            syncs_over: 0,
         }
     }
 
@@ -229,6 +234,7 @@ impl Attendant {
             WriteBody::Request(Request::CloseSession) if is_local => {
                 self.locals.close(session);
                 let turn = Waiting::Turn {
+                    syncs: self.syncs_before(session),
                     conn,
                     xid,
                     answer: Answer::Done,
@@ -240,6 +246,7 @@ impl Attendant {
             WriteBody::Request(Request::CreateSession { .. }) if self.locals.are_on() => {
                 let timeout_ms = self.timeout_of(session);
                 let turn = Waiting::Turn {
+                    syncs: self.syncs_before(session),
                     conn,
                     xid,
                     answer: Answer::Session(answer(session, timeout_ms, Some(false))),
@@ -274,6 +281,7 @@ impl Attendant {
         };
         match body {
             WriteBody::Request(Request::Sync(path)) => self.syncs.push_back(Syncing {
+                session,
                 conn,
                 xid,
                 path: path.path,
@@ -327,12 +335,32 @@ impl Attendant {
 
     /// What takes no transaction is answered behind the session's requests that do.
     fn take_turn(&mut self, session: SessionId, turn: Waiting, effects: &mut Vec<Effect>) {
-        match self.waiting.get_mut(&session) {
-            Some(queue) => {
-                self.waiting_count += 1;
-                queue.push_back(turn);
-            }
-            None => turn.answer(effects),
+        self.waiting_count += 1;
+        self.waiting.entry(session).or_default().push_back(turn);
+        self.answer_turns(session, effects);
+    }
+
+    /// How many syncs are over when the session's own are.
+    fn syncs_before(&self, session: SessionId) -> u64 {
+        let mut syncs = self.syncs.iter();
+        let newest = syncs.rposition(|sync| sync.session == session);
+        newest.map_or(0, |place| self.syncs_over + place as u64 + 1)
+    }
+
+    /// Answers what waited for the session's transactions and syncs, and for nothing any more.
+    fn answer_turns(&mut self, session: SessionId, effects: &mut Vec<Effect>) {
+        let Some(queue) = self.waiting.get_mut(&session) else {
+            return;
+        };
+        let over = self.syncs_over;
+        let is_next =
+            |first: &mut Waiting| matches!(first, Waiting::Turn { syncs, .. } if *syncs <= over);
+        while let Some(turn) = queue.pop_front_if(is_next) {
+            self.waiting_count -= 1;
+            turn.answer(effects);
+        }
+        if queue.is_empty() {
+            self.waiting.remove(&session);
         }
     }
 
@@ -341,7 +369,6 @@ impl Attendant {
     pub(super) fn on_commit(&mut self, entry: TxnEntry, effects: &mut Vec<Effect>) {
         let (session, cxid) = (entry.header.client_id, entry.header.cxid);
         let mut origin = None;
-        let mut turns = Vec::new();
         if let Some(queue) = self.waiting.get_mut(&session) {
             let is_it = |first: &mut Waiting| matches!(first, Waiting::Txn { cxid: waited, .. } if *waited == cxid);
             if let Some(Waiting::Txn {
@@ -357,14 +384,6 @@ impl Attendant {
                 {
                     origin.kind = ReplyKind::Refused(code);
                 }
-            }
-            while let Some(turn) = queue.pop_front_if(|first| matches!(first, Waiting::Turn { .. }))
-            {
-                self.waiting_count -= 1;
-                turns.push(turn);
-            }
-            if queue.is_empty() {
-                self.waiting.remove(&session);
             }
         }
         let mut close = None;
@@ -387,9 +406,7 @@ impl Attendant {
             origin,
             close,
         })));
-        for turn in turns {
-            turn.answer(effects);
-        }
+        self.answer_turns(session, effects);
     }
 
     /// Ends local sessions whose time has come.
@@ -399,8 +416,16 @@ impl Attendant {
 
     /// The oldest sync is over.
     pub(super) fn on_synced(&mut self, effects: &mut Vec<Effect>) {
-        if let Some(Syncing { conn, xid, path }) = self.syncs.pop_front() {
+        if let Some(Syncing {
+            session,
+            conn,
+            xid,
+            path,
+        }) = self.syncs.pop_front()
+        {
+            self.syncs_over += 1;
             effects.push(Effect::Synced { conn, xid, path });
+            self.answer_turns(session, effects);
         }
     }
 
@@ -419,6 +444,7 @@ impl Waiting {
             xid,
             answer,
             closes,
+            ..
         } = self
         {
             effects.push(Effect::Answered { conn, xid, answer });
