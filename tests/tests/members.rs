@@ -11,8 +11,9 @@ use std::fmt::Write as _;
 
 use zabd_tests::members::check::{
     acknowledged_stays, ephemerals_follow_sessions, heals_and_serves, heard_is_kept,
-    members_follow_history, one_history, replicas_agree, sessions_live, sessions_outlive_leaders,
-    sync_sees_all, watches_survive, writes_linearizable,
+    local_sessions_stay, members_follow_history, one_history, read_only_changes_nothing,
+    replicas_agree, sessions_live, sessions_outlive_leaders, sync_sees_all, watches_survive,
+    writes_linearizable,
 };
 use zabd_tests::members::{Plan, Planted, Report, run_caught};
 use zabd_tests::seeds::{run_all, seeds, variable};
@@ -59,7 +60,8 @@ fn random_histories() {
     let healed_ms = reports.iter().map(|report| report.healed_ms).max();
     eprintln!(
         "{} histories: {} events, {} transactions, {} writes and {} reads ({} syncs) answered, {} watch events, {} times \
-         watches set again, {} moves, {} turned away, {} refused, {} expired, {} reigns, {} crashes, {} changes of the members; DIFF, TRUNC, SNAP, \
+         watches set again, {} moves, {} turned away, {} refused, {} expired, {} reigns, {} crashes, {} changes of the members, {} copies damaged, {} local sessions ({} upgraded), {} times read-only \
+         ({} replies); DIFF, TRUNC, SNAP, \
          log: {synced:?}; healed after {healed_ms:?} ms at the most",
         reports.len(),
         sum(|report| report.events),
@@ -76,6 +78,11 @@ fn random_histories() {
         sum(|report| report.reigns),
         sum(|report| report.crashes),
         sum(|report| report.changes),
+        sum(|report| report.damaged),
+        sum(|report| report.locals),
+        sum(|report| report.upgraded),
+        sum(|report| report.shows),
+        sum(|report| report.shown),
     );
     assert!(failures.is_empty(), "\n{words}");
     // A simulator in which nothing happens finds nothing.
@@ -89,6 +96,10 @@ fn random_histories() {
         assert!(sum(|report| report.reigns) > 2 * histories);
         assert!(sum(|report| report.crashes) > histories);
         assert!(sum(|report| report.changes) > histories / 10);
+        assert!(sum(|report| report.damaged) > histories / 20);
+        assert!(sum(|report| report.locals) > histories);
+        assert!(sum(|report| report.upgraded) > histories / 10);
+        assert!(sum(|report| report.shown) > histories / 10);
         assert!(synced.iter().all(|times| *times > 0), "{synced:?}");
     }
 }
@@ -127,7 +138,11 @@ fn a_seed_gives_the_same_trace_twice() {
 const BROKEN_BY: &[(&str, &[Planted])] = &[
     (
         acknowledged_stays::NAME,
-        &[Planted::LogTailLost, Planted::DurableBeforeSync],
+        &[
+            Planted::LogTailLost,
+            Planted::DurableBeforeSync,
+            Planted::RepairedVotes,
+        ],
     ),
     (
         ephemerals_follow_sessions::NAME,
@@ -138,6 +153,10 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
     (
         heard_is_kept::NAME,
         &[Planted::TouchesLost, Planted::SilenceAssumed],
+    ),
+    (
+        local_sessions_stay::NAME,
+        &[Planted::ForeignSessionLetIn, Planted::LiveSessionRefused],
     ),
     (
         members_follow_history::NAME,
@@ -151,6 +170,10 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
     (
         one_history::NAME,
         &[Planted::CommitLost, Planted::CommitsSwapped],
+    ),
+    (
+        read_only_changes_nothing::NAME,
+        &[Planted::ReadOnlyTakesWrites, Planted::ReadOnlyForAll],
     ),
     (read_your_writes::NAME, &[Planted::ReadsNameOldZxid]),
     (replicas_agree::NAME, &[Planted::AppliedGarbled]),

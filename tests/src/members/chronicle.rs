@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use jute_codec::proto::Request;
+use jute_codec::proto::{Reply, Request};
 use jute_codec::txn::{Txn, TxnEntry};
 use jute_codec::{ErrorCode, Zxid};
 use zabd::replica::ensemble::Members;
+use zabd::replica::params::LocalSessions;
 
 use super::check::{
     Check, Violation, acknowledged_stays, broken, ephemerals_follow_sessions, one_history,
@@ -37,6 +38,9 @@ struct Pending {
 /// All that is committed, as soon as any server lets its clients see it.
 #[derive(Debug)]
 pub(super) struct Chronicle {
+    local_sessions: LocalSessions,
+    /// What the end of a local session is answered with.
+    closed: Answer,
     first: Moment,
     pages: Vec<Page>,
     sent: BTreeMap<(i64, i32), Pending>,
@@ -48,8 +52,13 @@ pub(super) struct Chronicle {
 }
 
 impl Chronicle {
-    pub(super) fn new(members: &Members) -> Self {
+    pub(super) fn new(members: &Members, local_sessions: LocalSessions) -> Self {
         Self {
+            local_sessions,
+            closed: Answer {
+                err: 0,
+                body: Reply::Empty,
+            },
             first: membership::begin(Moment::first(false), members),
             pages: Vec::new(),
             sent: BTreeMap::new(),
@@ -128,12 +137,15 @@ impl Chronicle {
             _ => Vec::new(),
         };
         let cause = match (self.sent.remove(&(session, xid)), txn) {
-            (Some(Pending { sent, floor }), _) => {
+            (Some(Pending { mut sent, floor }), _) => {
                 writes_linearizable::in_real_time(xid, floor, header.zxid)?;
                 self.done.insert((session, xid), header.zxid);
                 self.writes.on_proposed(sent.conn, xid)?;
-                if let Some(moment) = self.refused(session, xid, txn)? {
+                if let Some(moment) = self.refused(session, xid, &sent, txn)? {
                     return Ok(moment);
+                }
+                if self.is_local(session) {
+                    sent.who.no_ephemerals = Some(refusal_in(txn));
                 }
                 if let Request::Reconfig(_) = sent.request {
                     let when = (header.zxid, header.time);
@@ -181,12 +193,27 @@ impl Chronicle {
     }
 
     /// What the leader refuses because of the session, whatever is asked.
-    fn refused(&self, session: i64, xid: i32, txn: &Txn) -> Check<Option<Moment>> {
+    fn refused(
+        &self,
+        session: i64,
+        xid: i32,
+        sent: &SentWrite,
+        txn: &Txn,
+    ) -> Check<Option<Moment>> {
         let Txn::Error(code) = txn else {
             return Ok(None);
         };
         let now = self.now();
-        if *code == ErrorCode::SessionExpired.code() {
+        let mut told = *code;
+        let makes_ephemeral = matches!(
+            &sent.request,
+            Request::Create(create) | Request::Create2(create) if matches!(create.flags, 1 | 3)
+        );
+        let stays_local = self.local_sessions == LocalSessions::Kept && self.is_local(session);
+        if stays_local && makes_ephemeral && is_refusal(*code) {
+            // Whatever the leader calls it.
+            told = ErrorCode::EphemeralOnLocalSession.code();
+        } else if *code == ErrorCode::SessionExpired.code() {
             let lives = now.sessions.contains_key(&session);
             sessions_live::refused(session, lives)?;
         } else if *code != ErrorCode::SessionMoved.code() {
@@ -198,12 +225,23 @@ impl Chronicle {
                 session,
                 xid,
                 Answer {
-                    err: *code,
-                    body: jute_codec::proto::Reply::Empty,
+                    err: told,
+                    body: Reply::Empty,
                 },
             )),
             ..now.clone()
         }))
+    }
+
+    /// Whether a session may be one that only its server knows.
+    fn is_local(&self, session: i64) -> bool {
+        let lives = self.now().sessions.contains_key(&session);
+        self.local_sessions != LocalSessions::Off && !lives
+    }
+
+    /// All sessions that a transaction began.
+    pub(super) fn sessions_begun(&self) -> impl Iterator<Item = i64> {
+        self.begun.keys().copied()
     }
 
     /// A server begins to lead in an epoch with so many transactions.
@@ -251,6 +289,23 @@ impl Chronicle {
     }
 }
 
+/// Whether a leader says so that a session may not have ephemeral nodes.
+fn is_refusal(code: i32) -> bool {
+    code == ErrorCode::SessionExpired.code() || code == ErrorCode::EphemeralOnLocalSession.code()
+}
+
+/// What a multi says where an ephemeral node was refused.
+fn refusal_in(txn: &Txn) -> i32 {
+    let Txn::Multi(parts) = txn else {
+        return ErrorCode::SessionExpired.code();
+    };
+    let codes = parts.iter().filter_map(|part| match part {
+        Txn::Error(code) if is_refusal(*code) => Some(*code),
+        _ => None,
+    });
+    codes.last().unwrap_or(ErrorCode::SessionExpired.code())
+}
+
 impl Witness for Chronicle {
     fn at(&self, zxid: Zxid) -> Option<&Moment> {
         if zxid == Zxid::ZERO {
@@ -270,6 +325,15 @@ impl Witness for Chronicle {
         let answer = self.at(zxid).and_then(|moment| moment.answer.as_ref());
         match answer {
             Some((of, number, answer)) if *of == session && *number == xid => Ok(answer),
+            // A local session ends without a transaction.
+            _ if self.local_sessions != LocalSessions::Off
+                && !self.begun.contains_key(&session)
+                && self.sent.get(&(session, xid)).is_some_and(|pending| {
+                    matches!(pending.sent.request, Request::CloseSession)
+                }) =>
+            {
+                Ok(&self.closed)
+            }
             other => writes_linearizable::told(session, xid, zxid, other),
         }
     }

@@ -12,10 +12,13 @@ use jute_codec::proto::{
 };
 use jute_codec::{ErrorCode, Jute, Reader, SessionId, Text, Zxid};
 
+use zabd::state::Service;
+
 use super::check::watches_survive::{self, Kind};
-use super::check::{Check, broken, sync_sees_all};
+use super::check::{Check, broken, read_only_changes_nothing, sync_sees_all};
 use super::membership;
 use super::net::{End, FIRST_CLIENT, Item, Node, Way};
+use super::onlooker::Onlooker;
 use super::plan::Planted;
 use super::workload;
 use super::world::{Event, World};
@@ -31,6 +34,8 @@ enum Phase {
     Away,
     /// The handshake has been sent, at that time.
     Knocking(i64),
+    /// At a server that only shows what it has.
+    Reading,
     /// With a session.
     In,
     /// Nobody hears of it any more.
@@ -73,6 +78,10 @@ pub(super) struct SimClient {
     pub(super) done: bool,
     /// It may change the members.
     pub(super) is_admin: bool,
+    /// It is content with what a server shows that has no leader.
+    pub(super) may_read_only: bool,
+    /// What it does there.
+    reader: Option<Onlooker>,
 }
 
 impl SimClient {
@@ -103,6 +112,8 @@ impl SimClient {
             last_sent: false,
             done: false,
             is_admin: false,
+            may_read_only: false,
+            reader: None,
         }
     }
 
@@ -110,6 +121,18 @@ impl SimClient {
     pub(super) fn keeps(&self) -> Option<i64> {
         let (session, _) = self.session?;
         (self.phase == Phase::In && !self.closing).then_some(session.0)
+    }
+
+    /// The session that the client has, with its password and timeout.
+    pub(super) fn has(&self) -> Option<ConnectResponse> {
+        let (session, password) = self.session?;
+        Some(ConnectResponse {
+            protocol_version: 0,
+            timeout_ms: i32::try_from(self.timeout_us / 1000).unwrap_or(i32::MAX),
+            session,
+            password,
+            read_only: Some(false),
+        })
     }
 
     pub(super) fn describe(&self) -> String {
@@ -158,6 +181,7 @@ impl SimClient {
                         self.request(world, Request::Ping);
                     }
                 }
+                Phase::Reading => self.read(world),
                 Phase::Knocking(_) | Phase::Gone => {}
             }
         }
@@ -199,7 +223,7 @@ impl SimClient {
             password: self
                 .session
                 .map(|(_, password)| Bytes::copy_from_slice(&password)),
-            read_only: self.rng.chance(1, 2).then_some(false),
+            read_only: self.rng.chance(1, 2).then_some(self.may_read_only),
         };
         self.server = server;
         self.link = world.call(self.node, server);
@@ -224,6 +248,7 @@ impl SimClient {
     fn forget_link(&mut self) {
         self.link = 0;
         self.view = None;
+        self.reader = None;
         if self.phase == Phase::Gone {
             return;
         }
@@ -232,6 +257,23 @@ impl SimClient {
             // It cannot know whether its session has ended; it begins another one.
             self.forget_session();
         }
+    }
+
+    /// Looks at what a server shows, and goes on looking for one that does more.
+    fn read(&mut self, world: &mut World) {
+        let Some(reader) = &mut self.reader else {
+            return;
+        };
+        if world.is_mended() || world.now_us - reader.since_us > self.timeout_us {
+            return self.hang_up(world);
+        }
+        self.next_xid += 1;
+        let number = self.next_xid;
+        let request = reader.ask(&mut self.rng, number);
+        let mut bytes = Vec::new();
+        write_request(&mut bytes, number, &request);
+        self.sent_us = world.now_us;
+        world.put_bytes(self.link, Way::ToCalled, bytes.into());
     }
 
     fn forget_session(&mut self) {
@@ -325,14 +367,7 @@ impl SimClient {
             .trace
             .say(|| format!("client {node} sends {number} {request:?}"));
         let mut bytes = Vec::new();
-        write_frame(&mut bytes, |out| {
-            RequestHeader {
-                xid: number,
-                op: request.op().code(),
-            }
-            .write(out);
-            request.write_body(out);
-        });
+        write_request(&mut bytes, number, &request);
         if is_write(&request) {
             let sent = SentWrite {
                 conn: view.conn,
@@ -369,7 +404,10 @@ impl SimClient {
         self.heard_us = world.now_us;
         while let Ok(Some(frame)) = take_frame(&mut self.inbox, 1 << 24) {
             world.trace.bytes(&frame);
-            if let Some(view) = &mut self.view {
+            if let Some(reader) = &mut self.reader {
+                world.report.shown += 1;
+                reader.on_frame(&frame, &world.chronicle)?;
+            } else if let Some(view) = &mut self.view {
                 let got = view.on_frame(&frame, &world.chronicle, &mut self.seen)?;
                 world.chronicle.on_revealed(self.seen.shown);
                 let node = self.node;
@@ -482,6 +520,14 @@ impl SimClient {
             self.forget_session();
             return Ok(());
         }
+        if response.read_only == Some(true) {
+            if !self.may_read_only {
+                return read_only_changes_nothing::let_in(response.session.0);
+            }
+            self.phase = Phase::Reading;
+            self.reader = Some(Onlooker::new(world.now_us, self.seen.shown));
+            return Ok(());
+        }
         let same = self.session.is_none_or(|(session, password)| {
             (session, password) == (response.session, response.password)
         });
@@ -491,6 +537,7 @@ impl SimClient {
             return broken(session_fifo::NAME, what);
         }
         match world.chronicle.began(response.session.0) {
+            None if world.locals.has(response.session.0) => {}
             None => {
                 let what = format!("{response:?} of a session that has not begun");
                 return broken(ack_means_durable::NAME, what);
@@ -502,6 +549,7 @@ impl SimClient {
         let who = Who {
             session: response.session.0,
             ids: Rc::new([Id::new("ip", "127.0.0.1")]),
+            no_ephemerals: None,
         };
         self.view = Some(View::new(self.link, who, self.seen.shown));
         if self.is_admin {
@@ -559,6 +607,17 @@ impl SimClient {
             persistent_recursive_watches: of(true),
         })
     }
+}
+
+fn write_request(bytes: &mut Vec<u8>, xid: i32, request: &Request) {
+    write_frame(bytes, |out| {
+        RequestHeader {
+            xid,
+            op: request.op().code(),
+        }
+        .write(out);
+        request.write_body(out);
+    });
 }
 
 fn place(client: Node) -> usize {
@@ -622,16 +681,23 @@ impl World {
         Ok(())
     }
 
-    /// A client is told that its session is over, by a server that serves in this epoch.
-    pub(super) fn on_refused(&self, client: Node, number: u64, epoch: i64) -> Check {
+    /// A client is told by a server that its session is over.
+    pub(super) fn on_refused(&self, client: Node, number: u64, server: Node) -> Check {
+        let state = &self.servers[&server].state;
+        let epoch = self.servers[&server].epoch();
         let Some(client) = &self.clients[place(client)] else {
             return Ok(());
         };
         let Some((session, _)) = client.session.filter(|_| client.link == number) else {
             return Ok(());
         };
+        self.on_refused_here(server, session.0)?;
         // Of what began later it knows nothing.
         match self.chronicle.began(session.0) {
+            // One that shows what it has may know less than its epoch says.
+            Some(zxid) if state.service() == Service::ReadOnly && zxid > state.last_zxid() => {
+                Ok(())
+            }
             Some(zxid) if zxid.epoch() <= epoch => self.sessions.sent_away(session.0),
             _ => Ok(()),
         }

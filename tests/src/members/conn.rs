@@ -12,7 +12,7 @@ use zabd::state::conn::{
     Advance, ClientConn, ClientRequest, CloseReason, ConnId, ConnParams, FrameKind, Submission,
     WriteBody,
 };
-use zabd::state::{Output, Outputs};
+use zabd::state::{Output, Outputs, Service};
 
 use super::check::Check;
 use super::net::{Item, Node, Way};
@@ -286,6 +286,14 @@ impl World {
         self.close_end(number, Way::ToCalled);
     }
 
+    /// A client has ended its session, and no transaction came of it.
+    pub(super) fn on_closed_here(&mut self, id: Node, number: u64) {
+        let conn = self.servers[&id].conns.get(&number);
+        if let Some(session) = conn.and_then(|conn| conn.machine.session()) {
+            self.locals.end(session.0);
+        }
+    }
+
     /// The server serves no more.
     pub(super) fn close_all(&mut self, id: Node) {
         let numbers: Vec<u64> = self.servers[&id].conns.keys().copied().collect();
@@ -301,7 +309,10 @@ impl World {
             link.epoch = epoch;
             let client = link.caller.node;
             if response.session == SessionId::NONE {
-                return self.on_refused(client, number, epoch);
+                return self.on_refused(client, number, id);
+            }
+            if self.servers[&id].state.service() != Service::ReadOnly {
+                self.on_let_in_here(id, response.session, response.timeout_ms)?;
             }
         }
         Ok(())

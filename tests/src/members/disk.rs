@@ -60,6 +60,8 @@ pub(super) struct Disk {
     pub(super) purged: usize,
     /// The mark of a history that is being taken over.
     pub(super) incomplete: bool,
+    /// The mark of a copy that was set aside, until there is another one.
+    pub(super) lacks: bool,
     pub(super) full: bool,
     /// The server was told that the log cannot be written.
     pub(super) told: bool,
@@ -109,6 +111,14 @@ impl Disk {
         self.latest.clone_from(&self.durable);
         self.stay_within();
         (self.full, self.told) = (false, false);
+    }
+
+    /// Snapshot and log are set aside, durable mark first. The epochs are in a file of their own.
+    pub(super) fn set_aside(&mut self) {
+        self.lacks = true;
+        self.durable.clear();
+        self.latest.clear();
+        (self.folded, self.purged) = (0, 0);
     }
 
     /// The end of what was safe is lost all the same.

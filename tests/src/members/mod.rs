@@ -14,7 +14,10 @@
 //! | `server`, `storage`, `disk` | a server: inputs to its replica, effects carried out, what is on its disk |
 //! | `conn` | connections of clients as a server has them |
 //! | `net`, `wires` | what is under way between nodes; how it gets there |
+//! | `onlooker` | clients at servers that have no leader and show what they have |
 //! | `client`, `workload` | clients that move between servers, and what they ask for |
+//! | `damage` | copies that are found damaged |
+//! | `locals` | sessions that one server knows |
 //! | `membership` | changes of the members, and what they come to |
 //! | `chronicle`, `sessions` | the committed history; who has heard of whom |
 //! | `tamper` | effects broken on purpose |
@@ -24,10 +27,13 @@ pub mod check;
 mod chronicle;
 mod client;
 mod conn;
+mod damage;
 mod disk;
 mod faults;
+mod locals;
 mod membership;
 mod net;
+mod onlooker;
 pub mod plan;
 mod server;
 mod sessions;

@@ -1,5 +1,7 @@
 //! What a run is made of; everything in it follows from the seed.
 
+use zabd::replica::params::LocalSessions;
+
 use crate::sim::rng::Rng;
 
 /// A way to break servers, clients or their world on purpose, to see the checkers fire. The fault is in the simulator,
@@ -58,13 +60,21 @@ pub enum Planted {
     ChangesForgotten,
     /// A change of the members that is proposed is written down as if it were in force.
     ActivatedAtOnce,
+    /// A server lets clients in whose sessions it does not know.
+    ForeignSessionLetIn,
+    /// A server that may only show what it has says that it has carried out changes.
+    ReadOnlyTakesWrites,
+    /// A server that may only show what it has shows it to everybody.
+    ReadOnlyForAll,
+    /// A server that has lost its copy votes as if that were all there was.
+    RepairedVotes,
     /// Servers do not say who the members are that they went by when they began to serve.
     MembersUnsaid,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::AckNamesNext,
         Self::DurableBeforeSync,
         Self::LogTailLost,
@@ -92,6 +102,10 @@ impl Planted {
         Self::ChangesForgotten,
         Self::ActivatedAtOnce,
         Self::MembersUnsaid,
+        Self::ForeignSessionLetIn,
+        Self::RepairedVotes,
+        Self::ReadOnlyTakesWrites,
+        Self::ReadOnlyForAll,
     ];
 }
 
@@ -116,6 +130,8 @@ pub struct Faults {
     pub full_disks: bool,
     /// Wall clocks may jump, forth and back.
     pub clock_jumps: bool,
+    /// The copy of a server that is down may be found damaged, one at a time.
+    pub damage: bool,
 }
 
 /// A run.
@@ -131,6 +147,10 @@ pub struct Plan {
     pub spares: u64,
     /// The members change.
     pub changes: bool,
+    /// After so many ticks without a leader a server shows what it has; some clients are content with that.
+    pub read_only_ticks: Option<i64>,
+    /// Whether sessions begin as one server's.
+    pub local_sessions: LocalSessions,
     /// How many clients.
     pub clients: usize,
     /// How many requests each sends while things go wrong, about.
@@ -178,6 +198,10 @@ impl Plan {
     #[must_use]
     pub fn random(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x6d65_6d62_6572);
+        // Drawn apart, so that seeds kept from before mean what they meant.
+        let mut apart = Rng::new(seed ^ 0x6368_616e_6765);
+        let changes = apart.chance(1, 3);
+        let spares = if changes { apart.below(2) } else { 0 };
         let faults = Faults {
             count: *rng.pick(&[0, 5, 15, 30, 60]),
             crashes: rng.chance(3, 4),
@@ -188,15 +212,22 @@ impl Plan {
             slow_disks: rng.chance(1, 4),
             full_disks: rng.chance(1, 6),
             clock_jumps: rng.chance(1, 4),
+            // Whose whole copy others need is not told of members that change.
+            damage: !changes && apart.chance(1, 4),
         };
-        // Drawn apart, so that seeds kept from before mean what they meant.
-        let mut apart = Rng::new(seed ^ 0x6368_616e_6765);
-        let changes = apart.chance(1, 3);
-        let spares = if changes { apart.below(2) } else { 0 };
         Self {
             seed,
             spares,
             changes,
+            read_only_ticks: *apart.pick(&[None, None, Some(1), Some(3)]),
+            local_sessions: *apart.pick(&[
+                LocalSessions::Off,
+                LocalSessions::Off,
+                LocalSessions::Off,
+                LocalSessions::Kept,
+                LocalSessions::Upgraded,
+                LocalSessions::Upgraded,
+            ]),
             voters: *rng.pick(&[3, 3, 3, 3, 5]),
             observers: *rng.pick(&[0, 0, 1, 2]),
             clients: *rng.pick(&[1, 2, 3, 3, 4, 6]),
@@ -236,6 +267,22 @@ impl Plan {
             Planted::ChangesForgotten | Planted::ActivatedAtOnce
         ) {
             self.changes = true;
+        }
+        if matches!(
+            planted,
+            Planted::ReadOnlyTakesWrites | Planted::ReadOnlyForAll
+        ) {
+            self.read_only_ticks = Some(1);
+            self.faults.crashes = true;
+            self.faults.count = 30;
+        }
+        if matches!(planted, Planted::ForeignSessionLetIn) {
+            self.local_sessions = LocalSessions::Upgraded;
+        }
+        if matches!(planted, Planted::RepairedVotes) {
+            self.changes = false;
+            self.faults.damage = true;
+            self.faults.crashes = true;
         }
         self
     }

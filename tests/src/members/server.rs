@@ -43,6 +43,7 @@ pub(super) enum Step {
     Synced(ConnId, i32, Option<Text>),
     Answered(ConnId, i32, Answer),
     Serve(bool),
+    ServeReadOnly,
     Config(Text, i64),
     ReplaceState(ZabEffect),
 }
@@ -117,9 +118,9 @@ impl SimServer {
         self.replica.is_some()
     }
 
-    /// Whether clients may read.
+    /// Whether clients may read what is committed.
     pub(super) fn is_serving(&self) -> bool {
-        self.replica.is_some() && self.state.is_serving()
+        self.replica.is_some() && self.state.is_committed()
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -188,6 +189,8 @@ fn replica_params(plan: &Plan, server: Node) -> ReplicaParams {
         container_check_interval_ms: 3000,
         reconfig_enabled: plan.changes,
         standalone: STANDALONE,
+        local_sessions: plan.local_sessions,
+        read_only_after_ms: plan.read_only_ticks.map(|ticks| ticks * plan.tick_ms),
         ..ReplicaParams::default()
     }
 }
@@ -225,6 +228,7 @@ impl World {
         self.trace.step(self.now_us, "start", id.cast_unsigned());
         let (seed, now_us) = (self.plan.seed, self.now_us / 1000 * 1000);
         let recent = self.rng.place(self.plan.recent_max.min(100) + 1);
+        let repaired_votes = self.plan.has(Planted::RepairedVotes);
         let (replica_params, zab_params) =
             (replica_params(&self.plan, id), zab_params(&self.plan, id));
         let server = self.server(id);
@@ -233,6 +237,9 @@ impl World {
         server.ahead_ms = 0;
         server.silent = false;
         server.disturbed_us = now_us;
+        if repaired_votes {
+            server.disk.lacks = false;
+        }
         let history = server.disk.durable.clone();
         let logged = &history[server.disk.purged..];
         let recent = &logged[logged.len().saturating_sub(recent)..];
@@ -243,7 +250,7 @@ impl World {
                 .iter()
                 .map(|logged| (logged.zxid, logged.txn.clone()))
                 .collect(),
-            may_lack: server.disk.incomplete,
+            may_lack: server.disk.incomplete || server.disk.lacks && !repaired_votes,
         };
         server.state = rebuilt(seed, &history)?;
         server.verified = 0;
@@ -299,6 +306,7 @@ impl World {
         if loses_tail || was_told {
             server.disk.lose_tail(rng.place(4));
         }
+        self.damage(id);
         self.lose_links(id, power);
         let down_us = self.rng.below(8 * self.tick_us());
         self.after(down_us, Event::Start { server: id });
@@ -345,7 +353,8 @@ impl World {
         Ok(())
     }
 
-    fn step(&mut self, id: Node, input: Input, effects: &mut Vec<Effect>) {
+    fn step(&mut self, id: Node, mut input: Input, effects: &mut Vec<Effect>) {
+        self.tamper_input(id, &mut input);
         self.trace.say(|| format!("{id} < {input:?}"));
         self.hear_input(id, &input, effects);
         let now_us = self.now_us;
@@ -354,6 +363,7 @@ impl World {
         if let Some(replica) = &mut server.replica {
             replica.step(clock, input, &server.state, effects);
         }
+        self.unmark(id);
     }
 
     fn is_overdue(&self, id: Node) -> bool {
@@ -442,9 +452,8 @@ impl World {
                     continue;
                 }
                 // Nobody asks for it in these runs.
-                Effect::QuotaExceeded { .. } | Effect::ServeReadOnly | Effect::ServeNobody => {
-                    continue;
-                }
+                Effect::QuotaExceeded { .. } | Effect::ServeNobody => continue,
+                Effect::ServeReadOnly => Step::ServeReadOnly,
                 Effect::Peer(
                     effect @ (ZabEffect::Truncate { .. } | ZabEffect::ReceiveSnapshot { .. }),
                 ) => Step::ReplaceState(effect),
@@ -554,11 +563,21 @@ impl World {
                     self.answer_sync(id, conn, &header, path.as_ref());
                 }
                 Step::Answered(conn, xid, answer) => {
+                    let reads_only = self.servers[&id].state.service() == Service::ReadOnly;
+                    if answer == Answer::Done && !reads_only {
+                        self.on_closed_here(id, conn.0);
+                    }
                     let zxid = self.servers[&id].state.last_zxid();
                     answer.tell(conn, xid, zxid, &mut outputs);
                 }
                 // The time is that of the server, which the model knows nothing of.
                 Step::Config(text, version) => self.server(id).state.set_config(&text, version, 0),
+                Step::ServeReadOnly => {
+                    self.report.shows += 1;
+                    self.trace
+                        .step(self.now_us, "read only", id.cast_unsigned());
+                    self.server(id).state.set_service(Service::ReadOnly);
+                }
                 Step::Serve(true) => self.begin_to_serve(id)?,
                 Step::Serve(false) => {
                     self.deliver_outputs(id, &mut outputs);
@@ -589,7 +608,7 @@ impl World {
             zxid,
             txn: txn.clone(),
         });
-        let serves = server.state.is_serving();
+        let serves = server.state.is_committed();
         if serves {
             server.verified = place + 1;
             self.chronicle.on_committed(place, zxid, &txn)?;

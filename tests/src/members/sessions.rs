@@ -88,6 +88,18 @@ impl Sessions {
         }
     }
 
+    /// Whether a transaction that begins it was ever written to a log.
+    pub(super) fn is_everybodys(&self, session: i64) -> bool {
+        self.timeouts.contains_key(&session)
+    }
+
+    /// When a server took a frame of it last, in microseconds.
+    pub(super) fn heard_by(&self, session: i64, server: Node) -> Option<i64> {
+        let heard = self.heard.get(&session)?;
+        let mut of_server = heard.iter().rev().filter(|(_, by)| *by == server);
+        of_server.next().map(|(at_us, _)| *at_us)
+    }
+
     /// Whether anybody has ever ended it.
     pub(super) fn sent_away(&self, session: i64) -> Check {
         sessions_live::sent_away(session, self.ended.contains(&session))
@@ -150,6 +162,9 @@ impl World {
     pub(super) fn on_expired(&mut self, id: Node, session: i64) -> Check {
         self.trace
             .step(self.now_us, "expired", session.cast_unsigned());
+        if self.on_local_expired(id, session)? {
+            return Ok(());
+        }
         let now_ms = self.now_us / 1000;
         let Some(timeout_ms) = self.sessions.timeouts.get(&session).copied() else {
             return Ok(());

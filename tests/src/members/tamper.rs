@@ -1,14 +1,16 @@
 //! Faults that are planted between a replica and its world.
 
 use bytes::Bytes;
-use jute_codec::SessionId;
 use jute_codec::proto::ConnectResponse;
 use jute_codec::quorum::{LeaderPacket, LearnerPacket};
 use jute_codec::txn::{Txn, TxnEntry};
-use zabd::replica::effect::Effect;
+use jute_codec::{ErrorCode, SessionId};
+use zabd::replica::effect::{Answer, Effect};
+use zabd::replica::input::Input;
 use zabd::replica::zab::ZabEffect;
+use zabd::state::conn::Submission;
 
-use super::net::Node;
+use super::net::{FIRST_CLIENT, Node};
 use super::plan::Planted;
 use super::world::{Event, World};
 
@@ -23,6 +25,16 @@ impl World {
             self.tamper_one(planted, id, effect, &mut tampered);
         }
         tampered
+    }
+
+    /// What a server is told in place of what a client has said.
+    pub(super) fn tamper_input(&self, id: Node, input: &mut Input) {
+        if !self.plan.has(Planted::ReadOnlyForAll) || self.servers[&id].is_serving() {
+            return;
+        }
+        if let Input::Submitted(Submission::Connect { request, .. }) = input {
+            request.read_only = Some(true);
+        }
     }
 
     fn tamper_one(
@@ -77,9 +89,30 @@ impl World {
             (Planted::LiveSessionRefused, Effect::Connected { response, .. }) if happens => {
                 *response = ConnectResponse::invalid(response.read_only);
             }
+            (Planted::ReadOnlyTakesWrites, Effect::Answered { answer, .. })
+                if *answer == Answer::Refused(ErrorCode::NotReadOnly) =>
+            {
+                *answer = Answer::Done;
+            }
+            (Planted::ForeignSessionLetIn, Effect::Connected { conn, response })
+                if happens && response.session == SessionId::NONE =>
+            {
+                if let Some(known) = self.session_asked_for(conn.0) {
+                    *response = known;
+                }
+            }
             _ => {}
         }
         out.push(effect);
+    }
+}
+
+impl World {
+    /// What a client on this connection would like to hear.
+    fn session_asked_for(&self, number: u64) -> Option<ConnectResponse> {
+        let client = self.net.links.get(&number)?.caller.node;
+        let place = usize::try_from(client - FIRST_CLIENT).ok()?;
+        self.clients.get(place)?.as_ref()?.has()
     }
 }
 

@@ -10,6 +10,7 @@ use zabd::replica::zab::{LinkId, ZabInput};
 use super::check::{Check, Violation, ephemerals_follow_sessions, heals_and_serves};
 use super::chronicle::Chronicle;
 use super::client::SimClient;
+use super::locals::Locals;
 use super::membership::{self, InForce};
 use super::net::{FIRST_CLIENT, Net, Node, Way};
 use super::plan::Plan;
@@ -153,6 +154,16 @@ pub struct Report {
     pub expired: u64,
     /// Changes of the members.
     pub changes: u64,
+    /// How often a server without a leader began to show what it has.
+    pub shows: u64,
+    /// What clients were answered there.
+    pub shown: u64,
+    /// Copies that were found damaged.
+    pub damaged: u64,
+    /// Sessions that began local.
+    pub locals: u64,
+    /// Of these, sessions that became everybody's.
+    pub upgraded: u64,
     /// How often a server was about to lead.
     pub reigns: u64,
     /// Crashes.
@@ -175,6 +186,7 @@ pub(super) struct World {
     pub(super) chronicle: Chronicle,
     pub(super) in_force: InForce,
     pub(super) sessions: Sessions,
+    pub(super) locals: Locals,
     pub(super) report: Report,
     queue: BTreeMap<(i64, u64), Event>,
     scheduled: u64,
@@ -191,6 +203,8 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
     world.run()?;
     world.report.trace = world.trace.hash();
     world.report.committed = world.chronicle.len() as u64;
+    world.report.locals = world.locals.len();
+    world.report.upgraded = world.locals.count(world.chronicle.sessions_begun());
     Ok(world.report)
 }
 
@@ -205,9 +219,10 @@ impl World {
             servers: BTreeMap::new(),
             clients: Vec::new(),
             net: Net::default(),
-            chronicle: Chronicle::new(&members),
+            chronicle: Chronicle::new(&members, plan.local_sessions),
             in_force: InForce::default(),
             sessions: Sessions::default(),
+            locals: Locals::default(),
             report: Report::default(),
             queue: BTreeMap::new(),
             scheduled: 0,
@@ -227,6 +242,7 @@ impl World {
             let rng = world.rng.fork();
             let mut client = SimClient::new(number, rng, ticks * plan.tick_ms, plan.requests);
             client.is_admin = plan.changes && number % 2 == 0;
+            client.may_read_only = plan.read_only_ticks.is_some() && number % 3 != 1;
             world.clients.push(Some(client));
             let delay_us = world.rng.below(4 * world.tick_us());
             let client = FIRST_CLIENT + i64::try_from(number).unwrap_or_default();
@@ -384,7 +400,11 @@ impl World {
                 return heals_and_serves::stuck(self.describe());
             }
         } else if answered && in_step {
-            let kept: BTreeSet<i64> = clients.filter_map(SimClient::keeps).collect();
+            let kept = clients.filter_map(SimClient::keeps);
+            // Of a local one nobody else knows.
+            let kept: BTreeSet<i64> = kept
+                .filter(|session| self.chronicle.began(*session).is_some())
+                .collect();
             match ephemerals_follow_sessions::at_the_end(self.chronicle.now(), &kept) {
                 Ok(()) => return self.check_end().map(|()| true),
                 Err(violation) if waited_ms(self.healed_at_us.unwrap_or(0)) > self.expiry_ms() => {

@@ -379,6 +379,7 @@ impl SimClient {
         let who = Who {
             session: response.session.0,
             ids: Rc::new([Id::new("ip", "127.0.0.1")]),
+            no_ephemerals: None,
         };
         self.view = Some(View::new(self.conn, who, self.seen.shown));
         self.introduce(ctx);

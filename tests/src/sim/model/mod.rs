@@ -29,6 +29,8 @@ pub struct Who {
     pub session: i64,
     /// The connection's identities when the request was sent.
     pub ids: Rc<[Id]>,
+    /// What it is answered when it would have ephemeral nodes and may not, as its session is one server's alone.
+    pub no_ephemerals: Option<i32>,
 }
 
 /// What a request is answered: a result code, and a body where that is 0.

@@ -73,6 +73,7 @@ pub fn close_session(tree: &mut Tree, paths: &[Text], zxid: Zxid, fires: &mut Ve
     let who = Who {
         session: 0,
         ids: Rc::new([]),
+        no_ephemerals: None,
     };
     let mut doing = Doing {
         tree,
@@ -96,6 +97,7 @@ pub fn delete_abandoned(tree: &mut Tree, path: &str, zxid: Zxid, fires: &mut Vec
     let who = Who {
         session: 0,
         ids: Rc::new([]),
+        no_ephemerals: None,
     };
     Doing {
         tree,
@@ -209,6 +211,9 @@ impl Doing<'_> {
         });
         if !ttl_fits || !wished.contains('/') || wished.contains('\0') {
             return Err(ErrorCode::BadArguments);
+        }
+        if let (1 | 3, Some(code)) = (request.flags, self.who.no_ephemerals) {
+            return Err(ErrorCode::from_i32(code).unwrap_or(ErrorCode::SessionExpired));
         }
         let acl = self.fixed_acl(request.acl.as_deref())?;
         let parent_path = parent(wished);
