@@ -13,6 +13,7 @@ mod acl_numbers;
 pub mod export;
 mod fold;
 pub mod import;
+mod loading;
 pub mod rebuild;
 mod receive;
 mod send;

@@ -1,14 +1,13 @@
 //! A state out of snapshot and log: at a start, and after the log was cut.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use jute_codec::Zxid;
 use jute_codec::txn::TxnEntry;
 use thiserror::Error;
 use tracing::error;
 
+use super::loading::load_rows;
 use crate::state::{Committed, DigestMismatch, Outputs, RowError, State, StateLoader, StateParams};
 use crate::storage::disk::Disk;
 use crate::storage::recovery::Layout;
@@ -203,25 +202,11 @@ impl<D: Disk, S: SnapshotStore> Sources<'_, D, S> {
             return Ok(State::new(params));
         };
         let path = &self.layout.snapshot_dir;
-        let mut loader = StateLoader::new(params);
-        let mut refused = None;
-        self.snapshot.scan_rows(&mut |row_path, row| {
-            // Paths come out of frames as text; other bytes are damage, which the digest would find at the latest.
-            let text = String::from_utf8_lossy(row_path);
-            match loader.row(&text, &Bytes::copy_from_slice(row)) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(source) => {
-                    refused = Some(source);
-                    ControlFlow::Break(())
-                }
-            }
+        let loaded = load_rows(self.snapshot, StateLoader::new(params))?;
+        let mut loader = loaded.map_err(|source| RebuildError::Row {
+            path: path.clone(),
+            source,
         })?;
-        if let Some(source) = refused {
-            return Err(RebuildError::Row {
-                path: path.clone(),
-                source,
-            });
-        }
         self.snapshot
             .scan_sessions(&mut |session, timeout_ms| loader.session(session, timeout_ms))?;
         loader
