@@ -13,6 +13,8 @@ pub(crate) struct Flag {
     pub(crate) takes_value: bool,
     /// For the table of options.
     pub(crate) help: &'static str,
+    /// Whether the Java shell does not have it. Such an option takes two dashes, and stands in the help only.
+    pub(crate) own: bool,
 }
 
 /// An option without a value.
@@ -21,6 +23,7 @@ pub(crate) const fn switch(name: &'static str, help: &'static str) -> Flag {
         name,
         takes_value: false,
         help,
+        own: false,
     }
 }
 
@@ -30,6 +33,23 @@ pub(crate) const fn valued(name: &'static str, help: &'static str) -> Flag {
         name,
         takes_value: true,
         help,
+        own: false,
+    }
+}
+
+/// An option without a value that the Java shell does not have.
+pub(crate) const fn own_switch(name: &'static str, help: &'static str) -> Flag {
+    Flag {
+        own: true,
+        ..switch(name, help)
+    }
+}
+
+/// An option with a value that the Java shell does not have.
+pub(crate) const fn own_valued(name: &'static str, help: &'static str) -> Flag {
+    Flag {
+        own: true,
+        ..valued(name, help)
     }
 }
 
@@ -65,21 +85,50 @@ impl FlagSet {
         }
     }
 
+    /// The option that a word with one dash names.
     fn find(&self, name: &str) -> Option<&'static Flag> {
-        self.flags.iter().find(|flag| flag.name == name)
+        self.flags
+            .iter()
+            .find(|flag| flag.name == name && !flag.own)
+    }
+
+    /// The option that a word with two dashes names: a long one, or one that the Java shell does not have.
+    fn find_long(&self, name: &str) -> Option<&'static Flag> {
+        self.flags
+            .iter()
+            .find(|flag| flag.name == name && (flag.own || name.len() > 1))
     }
 
     fn find_letter(&self, letter: char) -> Option<&'static Flag> {
         self.find(letter.encode_utf8(&mut [0; 4]))
     }
 
-    /// The table of options, one line each, as commons-cli lays it out.
+    /// Whether a word is one of the options that the Java shell does not have.
+    pub(crate) fn has_own(&self, word: &str) -> bool {
+        let name = word.strip_prefix("--").map(|word| {
+            let end = word.find('=').unwrap_or(word.len());
+            &word[..end]
+        });
+        name.and_then(|name| self.find_long(name))
+            .is_some_and(|flag| flag.own)
+    }
+
+    /// The table of the Java shell's options, one line each, as commons-cli lays it out.
     pub(crate) fn table(&self) -> String {
-        let mut flags: Vec<_> = self.flags.iter().collect();
-        flags.sort_by_key(|flag| flag.name.to_ascii_lowercase());
+        Self::table_of(self.flags.iter().filter(|flag| !flag.own).collect())
+    }
+
+    /// The table of all options.
+    pub(crate) fn full_table(&self) -> String {
+        Self::table_of(self.flags.iter().collect())
+    }
+
+    fn table_of(mut flags: Vec<&Flag>) -> String {
+        flags.sort_by_key(|flag| (flag.own, flag.name.to_ascii_lowercase()));
         let label = |flag: &Flag| {
             let value = if flag.takes_value { " <arg>" } else { "" };
-            format!(" -{}{value}", flag.name)
+            let dashes = if flag.own { "--" } else { "-" };
+            format!(" {dashes}{}{value}", flag.name)
         };
         let width = flags.iter().map(|flag| label(flag).len()).max();
         let width = width.unwrap_or(0);
@@ -121,6 +170,12 @@ impl Parsed {
     /// Whether the option was given.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.options.iter().any(|(given, _)| *given == name)
+    }
+
+    /// The values of all occurrences of the option.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        let given = self.options.iter().filter(move |(given, _)| *given == name);
+        given.filter_map(|(_, value)| value.as_deref())
     }
 
     /// The value of the option's first occurrence.
@@ -178,8 +233,20 @@ impl Parser<'_> {
         let unrecognized = || FlagError::Unrecognized(word.to_owned());
         // The manual writes `reconfig --add`; the Java shell refuses it, to nobody's good.
         if let Some(long) = body.strip_prefix('-') {
-            let flag = self.set.find(long).filter(|flag| flag.name.len() > 1);
-            return self.begin(flag.ok_or_else(unrecognized)?);
+            let (name, value) = match long.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (long, None),
+            };
+            let flag = self
+                .set
+                .find_long(name)
+                .filter(|flag| flag.takes_value || value.is_none())
+                .ok_or_else(unrecognized)?;
+            self.begin(flag)?;
+            if let Some(value) = value {
+                self.give_value(value);
+            }
+            return Ok(());
         }
         if let Some((name, value)) = body.split_once('=') {
             let flag = Some(name)
@@ -209,8 +276,9 @@ impl Parser<'_> {
     fn begin(&mut self, flag: &'static Flag) -> Result<(), FlagError> {
         self.check_awaiting()?;
         if self.set.choice != Choice::Free
-            && let Some((first, _)) = self.parsed.options.first()
-            && *first != flag.name
+            && !flag.own
+            && let Some(first) = self.chosen()
+            && first != flag.name
         {
             return Err(FlagError::AlreadySelected {
                 first,
@@ -223,6 +291,12 @@ impl Parser<'_> {
             self.parsed.options.push((flag.name, None));
         }
         Ok(())
+    }
+
+    /// The first option of those that exclude each other.
+    fn chosen(&self) -> Option<&'static str> {
+        let mut given = self.parsed.options.iter().map(|(name, _)| *name);
+        given.find(|name| self.set.find(name).is_some())
     }
 
     fn give_value(&mut self, value: &str) {
@@ -246,6 +320,12 @@ impl Parser<'_> {
             return true;
         };
         let name = body.split('=').next().unwrap_or(body);
+        let long = name
+            .strip_prefix('-')
+            .and_then(|name| self.set.find_long(name));
+        if long.is_some_and(|flag| flag.own) {
+            return false;
+        }
         let is_option = self.set.find(name).is_some()
             || name
                 .chars()
@@ -256,8 +336,8 @@ impl Parser<'_> {
 
     fn finish(self) -> Result<Parsed, FlagError> {
         self.check_awaiting()?;
-        if self.set.choice == Choice::ExactlyOne && self.parsed.options.is_empty() {
-            let flags = self.set.flags.iter();
+        if self.set.choice == Choice::ExactlyOne && self.chosen().is_none() {
+            let flags = self.set.flags.iter().filter(|flag| !flag.own);
             let names: Vec<_> = flags
                 .map(|flag| format!("-{} {}", flag.name, flag.help))
                 .collect();
@@ -315,6 +395,34 @@ mod tests {
         assert_eq!(parsed(&SET, "-t -5").unwrap().value("t"), Some("-5"));
         assert_eq!(parsed(&SET, "-t -z").unwrap().value("t"), Some("-z"));
         assert_eq!(parsed(&SET, "/p -").unwrap().positionals, ["/p", "-"]);
+    }
+
+    #[test]
+    fn own_options_take_two_dashes_and_leave_the_java_shells_alone() {
+        const OWN: FlagSet = FlagSet {
+            flags: &[
+                valued("n", "count"),
+                valued("b", "bytes"),
+                own_switch("null", "own"),
+                own_valued("to", "own"),
+            ],
+            choice: Choice::ExactlyOne,
+        };
+        for line in ["--null --to x -n 1 /p", "-n 1 /p --to=x --null"] {
+            let parsed = parsed(&OWN, line).unwrap();
+            assert!(parsed.has("null"), "{line}");
+            assert_eq!(parsed.value("to"), Some("x"), "{line}");
+            assert_eq!(parsed.value("n"), Some("1"), "{line}");
+        }
+        assert!(parsed(&OWN, "-null").is_ok_and(|parsed| parsed.value("n") == Some("ull")));
+        for line in ["-to x -n 1", "--null=x -n 1", "--null", "-n --null"] {
+            assert!(parsed(&OWN, line).is_err(), "{line}");
+        }
+        assert_eq!(OWN.table(), " -b <arg>   bytes\n -n <arg>   count\n");
+        assert!(
+            OWN.full_table()
+                .ends_with("\n --null       own\n --to <arg>   own\n")
+        );
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jute_codec::proto::{
-    AclReply, AuthPacket, ChildrenReply, ClientInfo, CreateFlags, CreateRequest, CreateTtlRequest,
-    DataReply, DeleteRequest, MultiOp, MultiOps, MultiResult, PathRequest, PathStatReply,
-    PathWatchRequest, ReconfigRequest, Request, SetAclRequest, SetDataRequest,
+    AclReply, AddWatchMode, AddWatchRequest, AuthPacket, ChildrenReply, ClientInfo, CreateFlags,
+    CreateRequest, CreateTtlRequest, DataReply, DeleteRequest, MultiOp, MultiOps, MultiResult,
+    PathRequest, PathStatReply, PathWatchRequest, ReconfigRequest, Request, SetAclRequest,
+    SetDataRequest,
 };
 use jute_codec::{Acl, DecodeError, ErrorCode, Jute, Reader, Stat, Text};
 
@@ -298,6 +299,74 @@ impl Handle {
         result
     }
 
+    /// The servers and the chroot.
+    pub(crate) fn connect_string(&self) -> &ConnectString {
+        &self.connect
+    }
+
+    /// A session like this one with other servers: same options, same credentials.
+    pub(crate) fn elsewhere(&self, connect: ConnectString) -> Self {
+        Self::new(connect, self.options, self.credentials.clone())
+    }
+
+    /// Sends many requests at once, and tells the outcome of each. `paths` name them in what is said of a failure.
+    pub(crate) fn call_all<'p>(
+        &mut self,
+        requests: &[Request],
+        paths: impl Iterator<Item = &'p str>,
+    ) -> Result<Vec<Result<Bytes, Failure>>, Failure> {
+        let client = self.client(None)?;
+        let replies = client
+            .call_all(requests)
+            .map_err(|error| client_failure(&error, None))?;
+        let outcome = |(reply, path): (Result<Bytes, i32>, &str)| {
+            reply.map_err(|code| Failure::Server {
+                code,
+                path: Some(path.to_owned()),
+            })
+        };
+        Ok(replies.into_iter().zip(paths).map(outcome).collect())
+    }
+
+    /// Carries out operations as one transaction; their paths are the server's. An error carries the number of the
+    /// operation that failed.
+    pub(crate) fn multi(&mut self, ops: Vec<MultiOp>) -> Result<Result<(), (usize, i32)>, Failure> {
+        let body = self.request(None, &Request::Multi(MultiOps(ops)))?;
+        let results = self.decode(None, &body, MultiResult::read_all)?;
+        // Those in front of the one that failed carry 0, those behind it a code of their own.
+        let failed = results
+            .iter()
+            .enumerate()
+            .find_map(|(at, result)| match result {
+                MultiResult::Error(code) if *code != 0 => Some((at, *code)),
+                _ => None,
+            });
+        Ok(failed.map_or(Ok(()), Err))
+    }
+
+    /// Waits for watch events, at most for `patience`; they are in [`Self::take_events`] then.
+    pub(crate) fn await_event(&mut self, patience: Duration) -> Result<(), Failure> {
+        let client = self.client(None)?;
+        client
+            .await_event(patience)
+            .map_err(|error| client_failure(&error, None))
+    }
+
+    /// Leaves a persistent watch.
+    pub(crate) fn add_watch(&mut self, path: &str, mode: AddWatchMode) -> Result<(), Failure> {
+        path::validate(path)?;
+        let request = Request::AddWatch(AddWatchRequest {
+            path: Some(self.server_path(path)),
+            mode: mode as i32,
+        });
+        self.request(Some(path), &request).map(drop)
+    }
+
+    /// Gives the connection up, so that the next request opens a new session.
+    pub(crate) fn abandon(&mut self) {
+        self.client = None;
+    }
+
     fn path_watch(&self, path: &str, watch: Watch) -> Result<PathWatchRequest, Failure> {
         path::validate(path)?;
         Ok(PathWatchRequest {
@@ -313,7 +382,8 @@ impl Handle {
         })
     }
 
-    fn server_path(&self, path: &str) -> Text {
+    /// A path as the server knows it.
+    pub(crate) fn server_path(&self, path: &str) -> Text {
         match self.connect.chroot.as_deref() {
             None => path.into(),
             Some(chroot) if path == "/" => chroot.into(),

@@ -7,6 +7,9 @@ use std::fs;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::failure::Failure;
+use crate::output::Format;
+
 /// What to do, as the command line has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Invocation {
@@ -31,6 +34,8 @@ pub(crate) struct Run {
     pub(crate) wait_for_connection: bool,
     /// Presented to the server before the command runs, in order.
     pub(crate) credentials: Vec<Credential>,
+    /// How results are printed, if it is said in front of the command.
+    pub(crate) format: Option<Format>,
     /// The command and its arguments; empty if none was given.
     pub(crate) words: Vec<String>,
 }
@@ -62,6 +67,8 @@ pub(crate) enum InvocationError {
         path: String,
         source: std::io::Error,
     },
+    #[error("Error: {0}")]
+    Output(#[from] Failure),
     /// Its TLS and SASL settings would be passed over in silence otherwise.
     #[error("Error: -client-configuration is not supported")]
     ClientConfiguration,
@@ -77,6 +84,7 @@ impl Invocation {
             read_only_allowed: false,
             wait_for_connection: false,
             credentials: Vec::new(),
+            format: None,
             words: Vec::new(),
         };
         let mut words = words.into_iter();
@@ -97,7 +105,11 @@ impl Invocation {
                 "-r" => run.read_only_allowed = true,
                 "-waitforconnection" => run.wait_for_connection = true,
                 "-auth" => run.credentials.extend(credentials(&value("-auth")?)?),
+                "--output" => run.format = Some(Format::parse(&value("--output")?)?),
                 "-client-configuration" => return Err(InvocationError::ClientConfiguration),
+                option if option.starts_with("--output=") => {
+                    run.format = Some(Format::parse(&option["--output=".len()..])?);
+                }
                 option if option.starts_with('-') => {}
                 _ => {
                     run.words.push(word);

@@ -14,15 +14,19 @@ mod forward;
 mod handle;
 mod invocation;
 mod migrate;
+mod output;
+mod progress;
 mod recipe;
 mod shell;
+mod tools;
+mod walk;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use bench::BenchError;
 use client::{ConnectString, ConnectStringError, SessionOptions};
-use commands::VERSION_LINE;
+use commands::{Line, VERSION_LINE};
 use failure::Failure;
 use handle::Handle;
 use invocation::{Invocation, InvocationError, Run};
@@ -41,8 +45,8 @@ enum Fatal {
     Invocation(#[from] InvocationError),
     #[error("Error: -server: {0}")]
     Server(#[from] ConnectStringError),
-    #[error(transparent)]
-    Command(#[from] Failure),
+    #[error("{failure}")]
+    Command { failure: Failure, code: u8 },
     #[error(transparent)]
     Bench(#[from] BenchError),
     #[error(transparent)]
@@ -54,7 +58,7 @@ impl Fatal {
         match self {
             Self::Invocation(InvocationError::ClientConfiguration) => EXIT_INVALID_INVOCATION,
             Self::Invocation(_) | Self::Server(_) | Self::Bench(_) => 1,
-            Self::Command(failure) => failure.exit_code(),
+            Self::Command { code, .. } => *code,
             Self::Recipe(error) => error.exit_code(),
         }
     }
@@ -63,9 +67,16 @@ impl Fatal {
     fn is_broken_pipe(&self) -> bool {
         matches!(
             self,
-            Self::Command(Failure::Output(error)) | Self::Bench(BenchError::Command(Failure::Output(error)))
+            Self::Command { failure: Failure::Output(error), .. } | Self::Bench(BenchError::Command(Failure::Output(error)))
                 if error.kind() == ErrorKind::BrokenPipe
         )
+    }
+}
+
+impl From<Failure> for Fatal {
+    fn from(failure: Failure) -> Self {
+        let code = failure.exit_code();
+        Self::Command { failure, code }
     }
 }
 
@@ -128,7 +139,10 @@ fn run_command(run: Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
             out,
         )?);
     }
-    writeln!(out, "Connecting to {}", run.server).map_err(Failure::from)?;
+    let line = Line::parse(&run.words, run.format)?;
+    if line.is_java() {
+        writeln!(out, "Connecting to {}", run.server).map_err(Failure::from)?;
+    }
     let options = SessionOptions {
         timeout_ms: run.timeout_ms,
         read_only_allowed: run.read_only_allowed,
@@ -139,7 +153,7 @@ fn run_command(run: Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
     if run.wait_for_connection {
         result = shell.zk.wait_for_connection();
     }
-    let result = result.and_then(|()| commands::run(&mut shell, &run.words));
+    let result = result.and_then(|()| commands::run(&mut shell, &line));
     // What was watched during the command is told even if the command failed; the command's failure goes first.
     let told = shell.print_events();
     if let Err(error) = shell.zk.close() {
@@ -147,7 +161,10 @@ fn run_command(run: Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
             "The session was not closed and will expire: {error}"
         ))?;
     }
-    result?;
+    result.map_err(|failure| Fatal::Command {
+        code: line.exit_code(&failure),
+        failure,
+    })?;
     told.map_err(Failure::from)?;
     Ok(())
 }

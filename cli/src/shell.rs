@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 
-use jute_codec::ErrorCode;
+use jute_codec::{ErrorCode, Text};
 
 use crate::failure::Failure;
 use crate::handle::{Event, Handle, Watch};
+use crate::output::{Doc, Documents, Format};
 use crate::path;
 
 /// A session and two outputs. Results go to one of them and words about them to the other; which is which follows the
@@ -16,17 +17,75 @@ pub(crate) struct Shell<'a> {
     pub(crate) zk: Handle,
     out: &'a mut dyn Write,
     err: &'a mut dyn Write,
+    documents: Documents,
+    /// Whether what happens on the side is told on the standard output, as the Java shell does.
+    tells_events: bool,
 }
 
 impl<'a> Shell<'a> {
     pub(crate) fn new(zk: Handle, out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
-        Self { zk, out, err }
+        Self {
+            zk,
+            out,
+            err,
+            documents: Documents::default(),
+            tells_events: true,
+        }
+    }
+
+    /// Chooses how the next command prints. `tells_events`: whether events may stand between its results.
+    pub(crate) fn set_format(&mut self, format: Format, tells_events: bool) {
+        self.documents = Documents::new(format, io::stdout().is_terminal());
+        self.tells_events = tells_events;
+    }
+
+    /// How the command prints.
+    pub(crate) fn format(&self) -> Format {
+        self.documents.format
+    }
+
+    /// Whether the command prints text, not documents.
+    pub(crate) fn is_text(&self) -> bool {
+        self.format() == Format::Text
+    }
+
+    /// Prints a document.
+    pub(crate) fn emit(&mut self, doc: Doc) -> Result<(), Failure> {
+        self.print_events()?;
+        self.documents.take(doc, self.out)?;
+        Ok(())
+    }
+
+    /// Prints what waits for the end of the command.
+    pub(crate) fn finish_documents(&mut self) -> Result<(), Failure> {
+        self.documents.finish(self.out)?;
+        self.out.flush()?;
+        Ok(())
+    }
+
+    /// The standard output, for bytes as they are.
+    pub(crate) fn out(&mut self) -> &mut dyn Write {
+        self.out
     }
 
     /// Prints a line on the standard output, events that came before it first.
     pub(crate) fn say(&mut self, line: impl Display) -> Result<(), Failure> {
         self.print_events()?;
         writeln!(self.out, "{line}")?;
+        Ok(())
+    }
+
+    /// Prints names between brackets, one after the other: there may be millions.
+    pub(crate) fn say_list(&mut self, names: &[Text]) -> Result<(), Failure> {
+        self.print_events()?;
+        let mut out = BufWriter::new(&mut *self.out);
+        out.write_all(b"[")?;
+        for (at, name) in names.iter().enumerate() {
+            let between = if at == 0 { "" } else { ", " };
+            write!(out, "{between}{name}")?;
+        }
+        out.write_all(b"]\n")?;
+        out.flush()?;
         Ok(())
     }
 
@@ -46,6 +105,10 @@ impl<'a> Shell<'a> {
 
     /// Prints what has happened on the side, in the words of the Java shell's watcher.
     pub(crate) fn print_events(&mut self) -> io::Result<()> {
+        if !self.tells_events {
+            // They are for the command, if for anybody.
+            return Ok(());
+        }
         for event in self.zk.take_events() {
             writeln!(self.out, "\nWATCHER::\n\n{}", event_words(&event))?;
         }

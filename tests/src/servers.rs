@@ -442,13 +442,25 @@ pub(crate) fn profile_directory() -> anyhow::Result<PathBuf> {
 /// # Errors
 /// When there is none.
 pub fn zabd_binary() -> anyhow::Result<PathBuf> {
-    if let Some(path) = env::var_os("ZABD_BIN") {
+    binary("zabd", "ZABD_BIN")
+}
+
+/// The shell: the binary named by `ZAB_BIN` or else that of the build which this test belongs to.
+///
+/// # Errors
+/// When there is none.
+pub fn zab_binary() -> anyhow::Result<PathBuf> {
+    binary("zab", "ZAB_BIN")
+}
+
+fn binary(name: &str, variable: &str) -> anyhow::Result<PathBuf> {
+    if let Some(path) = env::var_os(variable) {
         return Ok(path.into());
     }
-    let path = profile_directory()?.join("zabd");
+    let path = profile_directory()?.join(name);
     ensure!(
         path.exists(),
-        "{} does not exist: run `cargo build -p zabd`, or name a binary in ZABD_BIN",
+        "{} does not exist: run `cargo build -p {name}`, or name a binary in {variable}",
         path.display()
     );
     Ok(path)

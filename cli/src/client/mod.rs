@@ -4,6 +4,7 @@
 //! collects watch events, and closes the session when told to. It never reconnects: what runs one command is better
 //! served by an error than by a request sent twice.
 
+mod batch;
 mod error;
 
 use std::io::{ErrorKind, Read, Write};
@@ -201,12 +202,20 @@ impl Client {
     fn exchange(&mut self, request: &Request, patience: Duration) -> Result<Bytes, ClientError> {
         let expected = match request {
             Request::Auth(_) => xid::AUTH,
-            _ => {
-                self.last_xid += 1;
-                self.last_xid
-            }
+            _ => self.next_xid(),
         };
         self.send(expected, request)?;
+        self.await_reply(expected, patience)
+    }
+
+    fn next_xid(&mut self) -> i32 {
+        // Positive for ever: the negative ones mean something.
+        self.last_xid = self.last_xid.checked_add(1).unwrap_or(1);
+        self.last_xid
+    }
+
+    /// Waits for the reply that is due next.
+    fn await_reply(&mut self, expected: i32, patience: Duration) -> Result<Bytes, ClientError> {
         let wait = Wait {
             since: Instant::now(),
             patience,
@@ -219,14 +228,7 @@ impl Client {
                 ReplyHeader::read(&mut reader).map_err(|source| self.undecodable(source))?;
             match header.xid {
                 xid::PING => {}
-                xid::NOTIFICATION => {
-                    let event = WatcherEvent::read(&mut reader)
-                        .map_err(|source| self.undecodable(source))?;
-                    self.notifications.push(Notification {
-                        event,
-                        zxid: header.zxid,
-                    });
-                }
+                xid::NOTIFICATION => self.note_event(&mut reader, header.zxid)?,
                 got if got == expected => {
                     return match header.err {
                         0 => Ok(reader.rest()),
@@ -242,6 +244,12 @@ impl Client {
                 }
             }
         }
+    }
+
+    fn note_event(&mut self, reader: &mut Reader<'_>, zxid: Zxid) -> Result<(), ClientError> {
+        let event = WatcherEvent::read(reader).map_err(|source| self.undecodable(source))?;
+        self.notifications.push(Notification { event, zxid });
+        Ok(())
     }
 
     fn send(&mut self, xid: i32, request: &Request) -> Result<(), ClientError> {

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use jute_codec::Text;
 use jute_codec::proto::ReconfigRequest;
+use jute_codec::{Stat, Text};
 
 use super::read::text_of;
 use super::{Arguments, Command};
@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::flags::{FlagSet, switch, valued};
 use crate::format::stat::stat_block;
 use crate::handle::Watch;
+use crate::output::{Doc, fields};
 use crate::shell::Shell;
 
 pub(super) const CONFIG: Command = Command {
@@ -50,6 +51,9 @@ pub(super) const RECONFIG: Command = Command {
 fn config(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure> {
     let reply = shell.zk.config(Watch::when(arguments.has("w")))?;
     let text = text_of(reply.data.as_ref());
+    if !shell.is_text() {
+        return emit_config(shell, &text, &reply.stat);
+    }
     if arguments.has("c") {
         shell.say(client_addresses(&text))?;
     } else {
@@ -59,6 +63,26 @@ fn config(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failur
         shell.say(stat_block(&reply.stat))?;
     }
     Ok(())
+}
+
+/// The members by their keys, such as `server.1`, and the version.
+fn emit_config(shell: &mut Shell<'_>, config: &str, stat: &Stat) -> Result<(), Failure> {
+    let settings = config.lines().filter_map(|line| line.split_once('='));
+    let (mut members, mut version) = (Vec::new(), Doc::Null);
+    for (key, value) in settings {
+        match key.trim() {
+            "version" => version = Doc::text(value.trim()),
+            key => members.push(Doc::Map(vec![
+                ("key", Doc::text(key)),
+                ("value", Doc::text(value.trim())),
+            ])),
+        }
+    }
+    shell.emit(Doc::Map(vec![
+        ("version", version),
+        ("members", Doc::List(members)),
+        ("stat", fields::stat(stat)),
+    ]))
 }
 
 /// The version and where clients connect, such as `100000000 a:2181,b:2181`, servers in the order of the text.
@@ -122,6 +146,9 @@ fn reconfig(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Fail
         current_config_id,
     })?;
     let config = text_of(reply.data.as_ref());
+    if !shell.is_text() {
+        return emit_config(shell, &config, &reply.stat);
+    }
     shell.say(format_args!("Committed new configuration:\n{config}"))?;
     if arguments.has("s") {
         shell.say(stat_block(&reply.stat))?;

@@ -4,30 +4,35 @@ mod config;
 mod quota;
 mod read;
 mod session;
+mod value;
 mod write;
 
 use crate::failure::Failure;
 use crate::flags::{self, FlagSet, Parsed};
+use crate::output::Format;
 use crate::recipe;
 use crate::shell::Shell;
+use crate::tools::TOOLS;
 
 pub(crate) use session::VERSION_LINE;
 
 /// A command of the shell.
 pub(crate) struct Command {
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// Options and arguments, as the usage shows them.
-    syntax: &'static str,
-    flags: FlagSet,
+    pub(crate) syntax: &'static str,
+    pub(crate) flags: FlagSet,
     /// Whether the usage explains each option.
-    explains_flags: bool,
-    run: fn(&mut Shell<'_>, &mut Arguments) -> Result<(), Failure>,
+    pub(crate) explains_flags: bool,
+    pub(crate) run: fn(&mut Shell<'_>, &mut Arguments) -> Result<(), Failure>,
 }
 
 impl Command {
     fn usage(&self) -> String {
         let line = format!("{} {}", self.name, self.syntax);
-        if self.explains_flags {
+        if self.flags.flags.iter().all(|flag| flag.own) && self.explains_flags {
+            format!("{line}\n{}", self.flags.full_table())
+        } else if self.explains_flags {
             format!("{line}\n{}", self.flags.table())
         } else {
             line
@@ -87,12 +92,32 @@ impl Arguments {
         })
     }
 
-    fn has(&self, flag: &str) -> bool {
+    pub(crate) fn has(&self, flag: &str) -> bool {
         self.parsed.has(flag)
     }
 
-    fn value(&self, flag: &str) -> Option<&str> {
+    pub(crate) fn value(&self, flag: &str) -> Option<&str> {
         self.parsed.value(flag)
+    }
+
+    /// The values of an option that may be given several times.
+    pub(crate) fn values(&self, flag: &'static str) -> impl Iterator<Item = &str> {
+        self.parsed.values(flag)
+    }
+
+    /// The value of one of zab's own options, which is a number.
+    pub(crate) fn number(&self, flag: &str) -> Result<Option<usize>, Failure> {
+        let text = self.value(flag);
+        text.map(|text| {
+            text.parse()
+                .map_err(|_| Failure::usage(format!("--{flag} takes a number, not \"{text}\"")))
+        })
+        .transpose()
+    }
+
+    /// The positional arguments from this one on.
+    pub(crate) fn rest(&self, from: usize) -> &[String] {
+        self.parsed.positionals.get(from..).unwrap_or_default()
     }
 
     /// The value of `-v`, an expected version; -1 without one.
@@ -104,12 +129,12 @@ impl Arguments {
         }
     }
 
-    fn positional(&self, at: usize) -> Option<&str> {
+    pub(crate) fn positional(&self, at: usize) -> Option<&str> {
         self.parsed.positionals.get(at).map(String::as_str)
     }
 
     /// A positional argument that must be there.
-    fn required(&self, at: usize) -> Result<&str, Failure> {
+    pub(crate) fn required(&self, at: usize) -> Result<&str, Failure> {
         self.positional(at)
             .ok_or_else(|| Failure::Usage(self.command.usage()))
     }
@@ -134,14 +159,91 @@ impl Arguments {
     }
 }
 
+/// A command line: the command, if there is one of that name, its words, and how it is to print.
+#[derive(Clone)]
+pub(crate) struct Line {
+    name: String,
+    words: Vec<String>,
+    format: Option<Format>,
+    command: Option<&'static Command>,
+    /// Whether it is zab's own: its command, or one of its options.
+    is_own: bool,
+}
+
+impl Line {
+    /// Looks up the command and takes `--output` out of its words; where it stands does not matter, unless that is
+    /// behind `--`.
+    pub(crate) fn parse(words: &[String], format: Option<Format>) -> Result<Self, Failure> {
+        let (name, words) = match words.split_first() {
+            Some((name, words)) => (name.clone(), words.to_vec()),
+            None => (String::new(), Vec::new()),
+        };
+        let named = |command: &&Command| command.name == name;
+        let tool = TOOLS.iter().find(named);
+        let command = COMMANDS.iter().find(named).or(tool);
+        let mut line = Self {
+            name,
+            words,
+            format,
+            command,
+            is_own: tool.is_some(),
+        };
+        if let Some(command) = command {
+            line.take_format()?;
+            line.is_own |= line.words.iter().any(|word| command.flags.has_own(word));
+        }
+        Ok(line)
+    }
+
+    fn take_format(&mut self) -> Result<(), Failure> {
+        let end = self.words.iter().position(|word| word == "--");
+        let end = end.unwrap_or(self.words.len());
+        let Some(at) = self.words[..end]
+            .iter()
+            .position(|word| word == "--output" || word.starts_with("--output="))
+        else {
+            return Ok(());
+        };
+        let word = self.words.remove(at);
+        let value = match word.split_once('=') {
+            Some((_, value)) => value.to_owned(),
+            None if at < self.words.len() => self.words.remove(at),
+            None => String::new(),
+        };
+        self.format = Some(Format::parse(&value)?);
+        Ok(())
+    }
+
+    /// Whether the output is all the Java shell's: where it connects to first, and events between results.
+    pub(crate) fn is_java(&self) -> bool {
+        !self.is_own && self.format.unwrap_or_default() == Format::Text
+    }
+
+    /// The exit code of a failure. The Java shell's command lines have its codes, unless a form of output was asked
+    /// for.
+    pub(crate) fn exit_code(&self, failure: &Failure) -> u8 {
+        if self.is_own || self.format.is_some() {
+            failure.kind().code()
+        } else {
+            failure.exit_code()
+        }
+    }
+}
+
 /// Runs one command line.
-pub(crate) fn run(shell: &mut Shell<'_>, words: &[String]) -> Result<(), Failure> {
-    let Some((name, rest)) = words.split_first() else {
+pub(crate) fn run(shell: &mut Shell<'_>, line: &Line) -> Result<(), Failure> {
+    shell.set_format(line.format.unwrap_or_default(), line.is_java());
+    let name = &line.name;
+    if name.is_empty() {
         shell.complain(usage())?;
         return Err(Failure::usage("No command entered"));
-    };
-    if let Some(command) = COMMANDS.iter().find(|command| command.name == name) {
-        return (command.run)(shell, &mut Arguments::parse(command, rest)?);
+    }
+    if let Some(command) = line.command {
+        let mut arguments = Arguments::parse(command, &line.words)?;
+        let result = (command.run)(shell, &mut arguments);
+        // What has been found is told even if the rest failed.
+        let printed = shell.finish_documents();
+        return result.and(printed);
     }
     shell.complain(usage())?;
     Err(Failure::UnknownCommand(
@@ -162,6 +264,9 @@ pub(crate) fn usage() -> String {
     for command in COMMANDS {
         usage.push_str(&format!("\n\t{} {}", command.name, command.syntax));
     }
+    for command in TOOLS {
+        usage.push_str(&format!("\n\t{} {}", command.name, command.syntax));
+    }
     // Those behind are not commands of this session.
     for (name, syntax) in recipe::COMMANDS {
         usage.push_str(&format!("\n\t{name} {syntax}"));
@@ -176,11 +281,13 @@ mod tests {
 
     #[test]
     fn the_usage_is_sorted_and_names_are_unique() {
-        assert!(
-            COMMANDS
-                .windows(2)
-                .all(|pair| pair[0].name.to_lowercase() < pair[1].name.to_lowercase())
-        );
+        for commands in [COMMANDS, TOOLS] {
+            let sorted =
+                |pair: &[Command]| pair[0].name.to_lowercase() < pair[1].name.to_lowercase();
+            assert!(commands.windows(2).all(sorted));
+        }
+        let is_java = |tool: &Command| COMMANDS.iter().any(|command| command.name == tool.name);
+        assert!(!TOOLS.iter().any(is_java));
         assert!(usage().contains("\n\tls [-s] [-w] [-R] path\n"));
     }
 

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::flags::{Choice, FlagSet, switch, valued};
 use crate::format::quota::{Field, StatsTrack};
 use crate::handle::{NewNode, Watch};
+use crate::output::Doc;
 use crate::shell::Shell;
 
 /// Below here each node with a quota has a node of the same path.
@@ -68,6 +69,14 @@ const FIELDS: [(&str, Field); 4] = [
     ("B", Field::ByteHardLimit),
 ];
 
+/// What the limits are called in documents; -1 is none.
+const NAMES: [(&str, Field); 4] = [
+    ("count", Field::Count),
+    ("bytes", Field::Bytes),
+    ("countHard", Field::CountHardLimit),
+    ("bytesHard", Field::ByteHardLimit),
+];
+
 fn quota_path(path: &str) -> String {
     format!("{QUOTA_ROOT}{path}")
 }
@@ -80,6 +89,20 @@ fn track_at(shell: &mut Shell<'_>, path: &str) -> Result<StatsTrack, Failure> {
 fn list_quota(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure> {
     let path = arguments.required(0)?;
     let quota = quota_path(path);
+    if !shell.is_text() {
+        let limits = track_at(shell, &format!("{quota}/{LIMITS}"))?;
+        let used = track_at(shell, &format!("{quota}/{STATS}"))?;
+        let doc = |track: &StatsTrack, fields: &[(&'static str, Field)]| {
+            let field =
+                |(name, field): &(&'static str, Field)| (*name, Doc::Int(track.value(*field)));
+            Doc::Map(fields.iter().map(field).collect())
+        };
+        return shell.emit(Doc::Map(vec![
+            ("path", Doc::text(path)),
+            ("limits", doc(&limits, &NAMES)),
+            ("used", doc(&used, &NAMES[..2])),
+        ]));
+    }
     shell.complain(format_args!("absolute path is {quota}/{LIMITS}"))?;
     let read = |shell: &mut Shell<'_>| -> Result<[StatsTrack; 2], Failure> {
         Ok([

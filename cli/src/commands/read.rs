@@ -5,13 +5,14 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use jute_codec::{ErrorCode, Text};
 
-use super::{Arguments, Command};
+use super::{Arguments, Command, value};
 use crate::failure::Failure;
 use crate::flags::{FlagSet, switch};
 use crate::format::acl::acl_lines;
 use crate::format::hex::hex_grid;
 use crate::format::stat::stat_block;
 use crate::handle::Watch;
+use crate::output::{Doc, Format, fields};
 use crate::shell::Shell;
 
 pub(super) const GET: Command = Command {
@@ -22,6 +23,10 @@ pub(super) const GET: Command = Command {
         switch("w", "Watch for changes on the znode"),
         switch("b", "Output data in base64 format"),
         switch("x", "Output data in hexdump format"),
+        value::OUT_TEXT,
+        value::OUT_HEX,
+        value::OUT_JSON,
+        value::OUT_FILE,
     ]),
     explains_flags: true,
     run: get,
@@ -81,7 +86,22 @@ fn get(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure> 
     arguments.required(0)?;
     arguments.allow_deprecated_watch(shell, "get path [watch]", "get [-s] [-w] path")?;
     let watch = Watch::when(arguments.has("w"));
-    let reply = shell.zk.data(arguments.required(0)?, watch)?;
+    let path = arguments.required(0)?;
+    let reply = shell.zk.data(path, watch)?;
+    let raw = reply.data.as_deref().unwrap_or_default();
+    if !shell.is_text() && arguments.value("file").is_none() {
+        return shell.emit(Doc::Map(vec![
+            ("path", Doc::text(path)),
+            fields::data(reply.data.as_deref()),
+            ("stat", fields::stat(&reply.stat)),
+        ]));
+    }
+    if value::print(shell, arguments, raw)? {
+        if arguments.has("s") {
+            shell.say(stat_block(&reply.stat))?;
+        }
+        return Ok(());
+    }
     let data = reply.data.unwrap_or(Bytes::from_static(b"null"));
     if arguments.has("x") {
         shell.say(hex_grid(&data))?;
@@ -97,7 +117,15 @@ fn get(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure> 
 }
 
 fn get_acl(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure> {
-    let reply = shell.zk.acl(arguments.required(0)?)?;
+    let path = arguments.required(0)?;
+    let reply = shell.zk.acl(path)?;
+    if !shell.is_text() {
+        return shell.emit(Doc::Map(vec![
+            ("path", Doc::text(path)),
+            ("acl", fields::acl(&reply.acl)),
+            ("stat", fields::stat(&reply.stat)),
+        ]));
+    }
     for acl in &reply.acl {
         shell.say(acl_lines(acl))?;
     }
@@ -111,7 +139,14 @@ fn get_all_children_number(
     shell: &mut Shell<'_>,
     arguments: &mut Arguments,
 ) -> Result<(), Failure> {
-    let number = shell.zk.all_children_number(arguments.required(0)?)?;
+    let path = arguments.required(0)?;
+    let number = shell.zk.all_children_number(path)?;
+    if !shell.is_text() {
+        return shell.emit(Doc::Map(vec![
+            ("path", Doc::text(path)),
+            ("number", Doc::Int(number.into())),
+        ]));
+    }
     shell.say(number)
 }
 
@@ -119,7 +154,10 @@ fn get_ephemerals(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<()
     let paths = shell
         .zk
         .ephemerals(arguments.positional(0).unwrap_or("/"))?;
-    shell.say(bracketed(&paths))
+    if !shell.is_text() {
+        return shell.emit(Doc::texts(&paths));
+    }
+    shell.say_list(&paths)
 }
 
 fn ls(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure> {
@@ -133,10 +171,31 @@ fn ls(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure> {
     let path = arguments.required(0)?;
     let watch = Watch::when(arguments.has("w"));
     if arguments.has("R") {
-        return shell.visit_depth_first(path, watch, |shell, path| shell.say(path));
+        return shell.visit_depth_first(path, watch, |shell, path| {
+            if shell.is_text() {
+                shell.say(path)
+            } else {
+                shell.emit(Doc::Map(vec![("path", Doc::text(path))]))
+            }
+        });
     }
     let reply = shell.zk.children(path, watch)?;
-    shell.say(bracketed(&reply.children))?;
+    match shell.format() {
+        Format::Text => shell.say_list(&reply.children)?,
+        Format::Table => {
+            for name in &reply.children {
+                shell.emit(Doc::Map(vec![("name", Doc::text(name.as_str()))]))?;
+            }
+            return Ok(());
+        }
+        Format::Json | Format::Yaml => {
+            return shell.emit(Doc::Map(vec![
+                ("path", Doc::text(path)),
+                ("children", Doc::texts(&reply.children)),
+                ("stat", fields::stat(&reply.stat)),
+            ]));
+        }
+    }
     if arguments.has("s") {
         shell.say(stat_block(&reply.stat))?;
     }
@@ -155,9 +214,11 @@ fn stat(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure>
             code: ErrorCode::NoNode.code(),
             path: Some(path.to_owned()),
         })?;
+    if !shell.is_text() {
+        return shell.emit(Doc::Map(vec![
+            ("path", Doc::text(path)),
+            ("stat", fields::stat(&stat)),
+        ]));
+    }
     shell.say(stat_block(&stat))
-}
-
-fn bracketed(items: &[Text]) -> String {
-    format!("[{}]", items.join(", "))
 }

@@ -1,10 +1,12 @@
 //! Commands about the session and this program.
 
 use bytes::Bytes;
+use jute_codec::proto::ClientInfo;
 
 use super::{Arguments, Command};
 use crate::failure::Failure;
 use crate::flags::{Choice, FlagSet};
+use crate::output::Doc;
 use crate::shell::Shell;
 
 pub(super) const ADD_AUTH: Command = Command {
@@ -42,6 +44,9 @@ pub(super) const WHO_AM_I: Command = Command {
     run: who_am_i,
 };
 
+/// The release of ZooKeeper whose commands these are.
+const ZOOKEEPER: &str = "3.9.5";
+
 /// Which program this is, and whose protocol and commands it speaks.
 pub(crate) const VERSION_LINE: &str = concat!(
     "ZooKeeper CLI version: 3.9.5, zab ",
@@ -61,7 +66,15 @@ fn add_auth(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Fail
 }
 
 fn sync(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure> {
-    match shell.zk.sync(arguments.required(0)?)? {
+    let path = arguments.required(0)?;
+    let code = shell.zk.sync(path)?;
+    if !shell.is_text() {
+        return shell.emit(Doc::Map(vec![
+            ("path", Doc::text(path)),
+            ("code", Doc::Int(code.into())),
+        ]));
+    }
+    match code {
         0 => shell.say("Sync is OK"),
         code => shell.say(format_args!("Sync has failed. rc={code}")),
     }
@@ -71,11 +84,29 @@ fn version(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failu
     if arguments.positional(0).is_some() {
         return Err(Failure::Usage(VERSION.usage()));
     }
+    if !shell.is_text() {
+        return shell.emit(Doc::Map(vec![
+            ("zab", Doc::text(env!("CARGO_PKG_VERSION"))),
+            ("zookeeper", Doc::text(ZOOKEEPER)),
+        ]));
+    }
     shell.say(VERSION_LINE)
 }
 
 fn who_am_i(shell: &mut Shell<'_>, _: &mut Arguments) -> Result<(), Failure> {
     let identities = shell.zk.who_am_i()?;
+    if !shell.is_text() {
+        let identity = |identity: &ClientInfo| {
+            Doc::Map(vec![
+                (
+                    "scheme",
+                    Doc::text(identity.auth_scheme.as_deref().unwrap_or("")),
+                ),
+                ("user", Doc::text(identity.user.as_deref().unwrap_or(""))),
+            ])
+        };
+        return shell.emit(Doc::List(identities.iter().map(identity).collect()));
+    }
     shell.say("Auth scheme: User")?;
     for identity in &identities {
         let [scheme, user] = [&identity.auth_scheme, &identity.user]

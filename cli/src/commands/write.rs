@@ -1,18 +1,16 @@
 //! Commands that change nodes.
 
-use base64::Engine;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use jute_codec::proto::CreateFlags;
-use jute_codec::{Acl, ErrorCode};
+use jute_codec::{Acl, ErrorCode, Stat};
 
-use super::{Arguments, Command};
+use super::{Arguments, Command, value};
 use crate::failure::Failure;
 use crate::flags::{FlagSet, switch, valued};
 use crate::format::acl::{ParsedAcl, parse_acl};
 use crate::format::stat::stat_block;
 use crate::handle::{NewNode, Watch};
+use crate::output::{Doc, fields};
 use crate::shell::Shell;
 
 /// The longest time to live that a node can have, in milliseconds.
@@ -24,14 +22,6 @@ const DELETE_BATCH: usize = 1000;
 /// Bytes of paths in one transaction of deleteall, well below what a server takes in a frame.
 const DELETE_BATCH_BYTES: usize = 512 << 10;
 
-/// Takes base64 with and without padding, as Java's decoder does.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
-
 pub(super) const CREATE: Command = Command {
     name: "create",
     syntax: "[-s] [-e] [-c] [-t ttl] path [data] [acl]",
@@ -40,6 +30,10 @@ pub(super) const CREATE: Command = Command {
         switch("s", "sequential"),
         switch("c", "container"),
         valued("t", "ttl"),
+        value::IN_HEX,
+        value::IN_BASE64,
+        value::IN_JSON,
+        value::IN_FILE,
     ]),
     explains_flags: false,
     run: create,
@@ -68,6 +62,9 @@ pub(super) const SET: Command = Command {
         switch("s", "Print znode stats additionally"),
         valued("v", "Set with an expected version"),
         switch("b", "Supply data in base64 format"),
+        value::IN_HEX,
+        value::IN_JSON,
+        value::IN_FILE,
     ]),
     explains_flags: true,
     run: set,
@@ -88,11 +85,11 @@ pub(super) const SET_ACL: Command = Command {
 fn create(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure> {
     let path = arguments.required(0)?;
     let (flags, ttl_ms) = kind_of_node(arguments)?;
+    let (data, words) = value::input(arguments)?;
+    let bytes = data.as_ref().map_or(0, Bytes::len);
     let node = NewNode {
-        data: arguments
-            .positional(1)
-            .map(|data| Bytes::copy_from_slice(data.as_bytes())),
-        acl: match arguments.positional(2) {
+        data,
+        acl: match arguments.positional(1 + words) {
             None => vec![Acl::open()],
             Some(text) => read_acl(shell, text)?,
         },
@@ -100,6 +97,9 @@ fn create(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failur
         ttl_ms,
     };
     match shell.zk.create(path, node) {
+        Ok(path) if !shell.is_text() => {
+            shell.emit(Doc::Map(vec![("path", Doc::text(path.as_str()))]))
+        }
         Ok(path) => shell.complain(format_args!("Created {path}")),
         Err(failure) => {
             if failure.is_code(ErrorCode::InvalidAcl) {
@@ -107,7 +107,7 @@ fn create(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failur
             } else if failure.is_code(ErrorCode::EphemeralOnLocalSession) {
                 shell.complain("Unable to create ephemeral node on a local session")?;
             }
-            Err(failure)
+            Err(value::explain(failure, bytes))
         }
     }
 }
@@ -204,14 +204,19 @@ fn batches(paths: &[String], count: usize) -> Vec<&[String]> {
 }
 
 fn set(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure> {
-    let (path, text) = (arguments.required(0)?, arguments.required(1)?);
-    let data = if arguments.has("b") {
-        let decoded = BASE64.decode(text);
-        decoded.map_err(|error| Failure::usage(format!("The data is not base64: {error}")))?
-    } else {
-        text.as_bytes().to_vec()
-    };
-    let stat = shell.zk.set_data(path, data.into(), arguments.version()?)?;
+    let path = arguments.required(0)?;
+    if arguments.value("file").is_none() {
+        arguments.required(1)?;
+    }
+    let data = value::input(arguments)?.0.unwrap_or_default();
+    let bytes = data.len();
+    let stat = shell
+        .zk
+        .set_data(path, data, arguments.version()?)
+        .map_err(|failure| value::explain(failure, bytes))?;
+    if !shell.is_text() {
+        return emit_stat(shell, path, &stat);
+    }
     if arguments.has("s") {
         shell.say(stat_block(&stat))?;
     }
@@ -232,10 +237,20 @@ fn set_acl(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failu
         });
     }
     let stat = shell.zk.set_acl(path, &acl, version)?;
+    if !shell.is_text() {
+        return emit_stat(shell, path, &stat);
+    }
     if arguments.has("s") {
         shell.say(stat_block(&stat))?;
     }
     Ok(())
+}
+
+fn emit_stat(shell: &mut Shell<'_>, path: &str, stat: &Stat) -> Result<(), Failure> {
+    shell.emit(Doc::Map(vec![
+        ("path", Doc::text(path)),
+        ("stat", fields::stat(stat)),
+    ]))
 }
 
 /// Parses a list and says which parts of it are left out.
@@ -262,12 +277,5 @@ mod tests {
         assert_eq!(sizes(&[], 9), [0; 0]);
         let long = vec!["x".repeat(300 << 10); 3];
         assert_eq!(sizes(&long, 9), [1, 1, 1]);
-    }
-
-    #[test]
-    fn base64_needs_no_padding() {
-        assert_eq!(BASE64.decode("aGk").unwrap(), b"hi");
-        assert_eq!(BASE64.decode("aGk=").unwrap(), b"hi");
-        assert!(BASE64.decode("a*k=").is_err());
     }
 }

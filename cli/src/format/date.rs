@@ -1,4 +1,4 @@
-//! Dates as `java.util.Date.toString` prints them in a JVM that runs in UTC.
+//! Dates: as `java.util.Date.toString` prints them in a JVM that runs in UTC, and as programs exchange them.
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 const MONTHS: [&str; 12] = [
@@ -17,6 +17,19 @@ pub(crate) fn date(ms: i64) -> String {
         "{} {} {day:02} {:02}:{:02}:{:02} UTC {year:04}",
         pick(&DAYS, days.rem_euclid(7)),
         pick(&MONTHS, month - 1),
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60,
+    )
+}
+
+/// The same by ISO 8601, such as `2026-11-20T12:16:00.250Z`.
+pub(crate) fn iso(ms: i64) -> String {
+    let (seconds, millis) = (ms.div_euclid(1000), ms.rem_euclid(1000));
+    let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{millis:03}Z",
         of_day / 3600,
         of_day / 60 % 60,
         of_day % 60,
@@ -53,6 +66,12 @@ mod tests {
         ] {
             assert_eq!(date(ms), expected);
         }
+    }
+
+    #[test]
+    fn dates_for_programs_are_iso() {
+        assert_eq!(iso(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(iso(1_790_000_000_999), "2026-09-21T14:13:20.999Z");
     }
 
     #[test]

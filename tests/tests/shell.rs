@@ -1,0 +1,8 @@
+//! The shell `zab` against a zabd of its own: commands in pipes, files, two servers, and what goes wrong.
+
+#[path = "shell/bench.rs"]
+mod bench;
+#[path = "shell/tools.rs"]
+mod tools;
+#[path = "shell/values.rs"]
+mod values;
