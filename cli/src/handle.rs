@@ -10,15 +10,17 @@ use jute_codec::proto::{
     AclReply, AddWatchMode, AddWatchRequest, AuthPacket, ChildrenReply, ClientInfo, CreateFlags,
     CreateRequest, CreateTtlRequest, DataReply, DeleteRequest, MultiOp, MultiOps, MultiResult,
     PathRequest, PathStatReply, PathWatchRequest, ReconfigRequest, Request, SetAclRequest,
-    SetDataRequest,
+    SetDataRequest, WatcherType,
 };
 use jute_codec::{Acl, DecodeError, ErrorCode, Jute, Reader, Stat, Text};
+use zab::Watcher;
 
 use crate::client::{
     Client, ClientError, ConnectError, ConnectString, Notification, SessionOptions,
 };
 use crate::failure::Failure;
 use crate::invocation::Credential;
+use crate::lasting::Lasting;
 use crate::path;
 
 /// The node that holds the ensemble's configuration; never under a chroot.
@@ -33,6 +35,18 @@ pub(crate) enum Event {
     Connected,
     ConnectedReadOnly,
     AuthFailed,
+    /// The connection is lost; the session may last.
+    Disconnected,
+    /// The servers have given the session up.
+    Expired,
+    Closed,
+    /// Events may have been missed while there was no connection.
+    Missed,
+    /// Watches of one kind were removed.
+    Removed {
+        kind: WatcherType,
+        path: String,
+    },
     Watch(Notification),
 }
 
@@ -44,6 +58,10 @@ pub(crate) struct Handle {
     credentials: Vec<Credential>,
     client: Option<Client>,
     events: Vec<Event>,
+    /// In its place where commands are given one after the other.
+    lasting: Option<Lasting>,
+    /// What a command waits for on it.
+    watcher: Option<Watcher>,
 }
 
 /// Whether a read leaves a watch.
@@ -81,6 +99,37 @@ impl Handle {
             credentials,
             client: None,
             events: Vec::new(),
+            lasting: None,
+            watcher: None,
+        }
+    }
+
+    /// A handle for a session that lasts.
+    pub(crate) fn of(lasting: Lasting, options: SessionOptions) -> Self {
+        let connect = lasting.connect_string();
+        Self {
+            lasting: Some(lasting),
+            ..Self::new(connect, options, Vec::new())
+        }
+    }
+
+    /// Goes on with other servers, or with a new session on the same. Only for a session that lasts.
+    pub(crate) fn connect(&mut self, connect: ConnectString) {
+        if let Some(lasting) = &self.lasting {
+            self.connect = connect.clone();
+            lasting.connect(connect);
+        }
+    }
+
+    /// The session that lasts.
+    pub(crate) fn lasting(&self) -> Option<&Lasting> {
+        self.lasting.as_ref()
+    }
+
+    /// Ends what [`Self::add_watch`] has begun.
+    pub(crate) fn end_watch(&mut self) {
+        if self.watcher.take().is_some() {
+            self.events.clear();
         }
     }
 
@@ -108,6 +157,9 @@ impl Handle {
 
     /// What has happened on the side since the last call.
     pub(crate) fn take_events(&mut self) -> Vec<Event> {
+        if let (Some(lasting), None) = (&self.lasting, &self.watcher) {
+            return lasting.side().take();
+        }
         let notifications = self.client.as_mut().map(Client::take_notifications);
         let chroot = self.connect.chroot.as_deref();
         let watches = notifications.into_iter().flatten().map(|mut notification| {
@@ -287,6 +339,12 @@ impl Handle {
 
     /// Presents a credential on the open session.
     pub(crate) fn add_auth(&mut self, scheme: &str, secret: Option<Bytes>) -> Result<(), Failure> {
+        if let Some(lasting) = &self.lasting {
+            return lasting.add_auth(zab::Credential {
+                scheme: scheme.to_owned(),
+                secret: secret.unwrap_or_default(),
+            });
+        }
         self.client(None)?;
         let packet = auth_packet(scheme, secret);
         let result = self.request(None, &packet).map(drop);
@@ -315,10 +373,13 @@ impl Handle {
         requests: &[Request],
         paths: impl Iterator<Item = &'p str>,
     ) -> Result<Vec<Result<Bytes, Failure>>, Failure> {
-        let client = self.client(None)?;
-        let replies = client
-            .call_all(requests)
-            .map_err(|error| client_failure(&error, None))?;
+        let replies = match &self.lasting {
+            Some(lasting) => lasting.request_all(requests)?,
+            None => self
+                .client(None)?
+                .call_all(requests)
+                .map_err(|error| client_failure(&error, None))?,
+        };
         let outcome = |(reply, path): (Result<Bytes, i32>, &str)| {
             reply.map_err(|code| Failure::Server {
                 code,
@@ -346,6 +407,10 @@ impl Handle {
 
     /// Waits for watch events, at most for `patience`; they are in [`Self::take_events`] then.
     pub(crate) fn await_event(&mut self, patience: Duration) -> Result<(), Failure> {
+        if let (Some(lasting), Some(watcher)) = (&self.lasting, &mut self.watcher) {
+            self.events.extend(lasting.notice(watcher, patience)?);
+            return Ok(());
+        }
         let client = self.client(None)?;
         client
             .await_event(patience)
@@ -355,6 +420,10 @@ impl Handle {
     /// Leaves a persistent watch.
     pub(crate) fn add_watch(&mut self, path: &str, mode: AddWatchMode) -> Result<(), Failure> {
         path::validate(path)?;
+        if let Some(lasting) = &self.lasting {
+            self.watcher = Some(lasting.watcher(path, mode)?);
+            return Ok(());
+        }
         let request = Request::AddWatch(AddWatchRequest {
             path: Some(self.server_path(path)),
             mode: mode as i32,
@@ -424,6 +493,9 @@ impl Handle {
     }
 
     fn request(&mut self, path: Option<&str>, request: &Request) -> Result<Bytes, Failure> {
+        if let Some(lasting) = &self.lasting {
+            return lasting.request(request, path);
+        }
         let client = self.client(path)?;
         client
             .call(request)

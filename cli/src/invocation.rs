@@ -13,8 +13,8 @@ use crate::output::Format;
 /// What to do, as the command line has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Invocation {
-    /// Print how to use this program.
-    Help,
+    /// Print how to use this program, or one of its commands.
+    Help(Option<String>),
     /// Print which program this is.
     Version,
     /// Run a command.
@@ -91,7 +91,7 @@ impl Invocation {
         while let Some(word) = words.next() {
             let mut value = |option| words.next().ok_or(InvocationError::NoValue(option));
             match word.as_str() {
-                "-h" | "-help" | "--help" => return Ok(Self::Help),
+                "-h" | "-help" | "--help" => return Ok(Self::Help(words.next())),
                 "-version" | "--version" => return Ok(Self::Version),
                 "-server" => run.server = value("-server")?,
                 "-timeout" => {

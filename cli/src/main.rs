@@ -1,4 +1,5 @@
-//! `zab`, a shell for zabd and Apache ZooKeeper: runs one command and exits.
+//! `zab`, a shell for zabd and Apache ZooKeeper: runs one command and exits, or one after the other until it is told
+//! to.
 //!
 //! Commands, outputs and exit codes are those of ZooKeeper's `zkCli.sh`, so that scripts can call either. Three
 //! things are better left different: the session is closed at the end instead of being left to expire, all servers of
@@ -7,12 +8,15 @@
 mod bench;
 mod client;
 mod commands;
+mod completions;
 mod failure;
 mod flags;
 mod format;
 mod forward;
 mod handle;
+mod interactive;
 mod invocation;
+mod lasting;
 mod migrate;
 mod output;
 mod progress;
@@ -111,17 +115,26 @@ fn complain(problem: &str) -> ExitCode {
 /// Runs what was asked for; says with which code to exit.
 fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Fatal> {
     match Invocation::parse(std::env::args().skip(1))? {
-        Invocation::Help => writeln!(out, "{}", commands::usage()).map_err(Failure::from)?,
+        Invocation::Help(command) => {
+            let text = commands::help_text(command.as_deref())?;
+            writeln!(out, "{}", text.trim_end()).map_err(Failure::from)?;
+        }
         Invocation::Version => writeln!(out, "{VERSION_LINE}").map_err(Failure::from)?,
-        Invocation::Run(run) => {
-            if let Some((name, words)) = run.words.split_first()
-                && recipe::is_recipe(name)
-            {
+        Invocation::Run(run) => match run.words.split_first() {
+            None => {
+                let connect = ConnectString::parse(&run.server)?;
+                return Ok(interactive::run(&run, connect, out, err)?);
+            }
+            Some((name, words)) if recipe::is_recipe(name) => {
                 let connect = ConnectString::parse(&run.server)?;
                 return Ok(recipe::run(&run, connect, name, words, out)?);
             }
-            run_command(run, out, err)?;
-        }
+            Some((name, words)) if name == completions::COMMAND => {
+                completions::script(words, out)?;
+            }
+            Some((name, words)) if name == completions::ASK => completions::ask(words, out)?,
+            Some(_) => run_command(run, out, err)?,
+        },
     }
     Ok(0)
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, Write};
 
+use jute_codec::proto::WatcherType;
 use jute_codec::{ErrorCode, Text};
 
 use crate::failure::Failure;
@@ -20,6 +21,10 @@ pub(crate) struct Shell<'a> {
     documents: Documents,
     /// Whether what happens on the side is told on the standard output, as the Java shell does.
     tells_events: bool,
+    /// Whether nobody wants to hear of them at all.
+    pub(crate) hides_events: bool,
+    /// How they are told on a terminal; else in the words of the Java shell.
+    pub(crate) event_words: Option<fn(&Event) -> String>,
 }
 
 impl<'a> Shell<'a> {
@@ -30,6 +35,8 @@ impl<'a> Shell<'a> {
             err,
             documents: Documents::default(),
             tells_events: true,
+            hides_events: false,
+            event_words: None,
         }
     }
 
@@ -110,6 +117,13 @@ impl<'a> Shell<'a> {
             return Ok(());
         }
         for event in self.zk.take_events() {
+            if self.hides_events || event == Event::Missed {
+                continue;
+            }
+            if let Some(words) = self.event_words {
+                writeln!(self.out, "{}", words(&event))?;
+                continue;
+            }
             writeln!(self.out, "\nWATCHER::\n\n{}", event_words(&event))?;
         }
         Ok(())
@@ -165,6 +179,20 @@ fn event_words(event: &Event) -> String {
         Event::Connected => connection("SyncConnected"),
         Event::ConnectedReadOnly => connection("ConnectedReadOnly"),
         Event::AuthFailed => connection("AuthFailed"),
+        Event::Disconnected => connection("Disconnected"),
+        Event::Expired => connection("Expired"),
+        Event::Closed => connection("Closed"),
+        Event::Missed => connection("SyncConnected"),
+        Event::Removed { kind, path } => {
+            let kind = match kind {
+                WatcherType::Children => "ChildWatchRemoved",
+                WatcherType::Data | WatcherType::Any => "DataWatchRemoved",
+                WatcherType::Persistent | WatcherType::PersistentRecursive => {
+                    "PersistentWatchRemoved"
+                }
+            };
+            format!("WatchedEvent state:SyncConnected type:{kind} path:{path} zxid: -1")
+        }
         Event::Watch(notification) => {
             let kind = match notification.event.kind {
                 1 => "NodeCreated",

@@ -406,10 +406,9 @@ fn wrong_use_needs_no_server() {
         (
             &["addWatch", "/"],
             127,
-            "Command not found: addWatch belongs to an interactive shell, which zab does not have\n",
+            "Command not found: addWatch belongs to an interactive shell: start zab without a command\n",
         ),
         (&["sync"], 1, "sync path\n"),
-        (&[], 1, "No command entered\n"),
         (
             &["create", "-c", "-e", "/x"],
             1,

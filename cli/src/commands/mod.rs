@@ -1,6 +1,7 @@
 //! The commands, and how their words become calls.
 
 mod config;
+mod help;
 mod quota;
 mod read;
 mod session;
@@ -9,11 +10,13 @@ mod write;
 
 use crate::failure::Failure;
 use crate::flags::{self, FlagSet, Parsed};
+use crate::interactive;
 use crate::output::Format;
 use crate::recipe;
 use crate::shell::Shell;
 use crate::tools::TOOLS;
 
+pub(crate) use help::help_text;
 pub(crate) use session::VERSION_LINE;
 
 /// A command of the shell.
@@ -62,18 +65,6 @@ const COMMANDS: &[Command] = &[
     session::SYNC,
     session::VERSION,
     session::WHO_AM_I,
-];
-
-/// Commands of the Java shell that only make sense in an interactive one, which this is not.
-const INTERACTIVE: &[&str] = &[
-    "addWatch",
-    "close",
-    "connect",
-    "history",
-    "printwatches",
-    "quit",
-    "redo",
-    "removewatches",
 ];
 
 /// A command's words, parsed.
@@ -241,18 +232,40 @@ pub(crate) fn run(shell: &mut Shell<'_>, line: &Line) -> Result<(), Failure> {
     if let Some(command) = line.command {
         let mut arguments = Arguments::parse(command, &line.words)?;
         let result = (command.run)(shell, &mut arguments);
+        shell.zk.end_watch();
         // What has been found is told even if the rest failed.
         let printed = shell.finish_documents();
         return result.and(printed);
     }
     shell.complain(usage())?;
     Err(Failure::UnknownCommand(
-        if INTERACTIVE.contains(&name.as_str()) {
-            format!("{name} belongs to an interactive shell, which zab does not have")
+        if interactive::NAMES.iter().any(|(known, _)| known == name) && name != "help" {
+            format!("{name} belongs to an interactive shell: start zab without a command")
         } else {
             format!("Command not found {name}")
         },
     ))
+}
+
+/// The command of this name, if it is one that works on a session.
+pub(crate) fn find_command(name: &str) -> Option<&'static Command> {
+    let mut commands = COMMANDS.iter().chain(TOOLS);
+    commands.find(|command| command.name == name)
+}
+
+/// The names of all commands that an interactive shell has.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    let commands = COMMANDS.iter().chain(TOOLS).map(|command| command.name);
+    commands.chain(interactive::NAMES.iter().map(|(name, _)| *name))
+}
+
+/// What may follow a command.
+pub(crate) fn syntax(name: &str) -> Option<String> {
+    let session = find_command(name).map(|command| command.syntax);
+    let other = interactive::NAMES.iter().find(|(known, _)| *known == name);
+    session
+        .or(other.map(|(_, syntax)| *syntax))
+        .map(str::to_owned)
 }
 
 /// How to use this program, the last line without its line end.

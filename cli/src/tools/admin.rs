@@ -29,7 +29,7 @@ pub(super) const ADMIN: Command = Command {
 };
 
 /// What the words are for.
-pub(crate) const WORDS: [(&str, &str); 14] = [
+pub(crate) const FOUR_LETTER_WORDS: [(&str, &str); 14] = [
     ("conf", "the configuration"),
     ("cons", "connections, one a line"),
     ("crst", "resets what cons counts"),
@@ -55,7 +55,7 @@ fn admin(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure
     if word.len() != 4 || !word.bytes().all(|letter| letter.is_ascii_lowercase()) {
         return Err(Failure::usage(format!(
             "\"{word}\" does not have four letters; such words are {}",
-            WORDS.map(|(word, _)| word).join(", ")
+            FOUR_LETTER_WORDS.map(|(word, _)| word).join(", ")
         )));
     }
     let wait = Duration::from_millis(match arguments.number("wait")? {

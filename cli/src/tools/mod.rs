@@ -16,6 +16,7 @@ mod transfer;
 mod tree;
 mod watch;
 
+pub(crate) use admin::FOUR_LETTER_WORDS;
 pub(crate) use file::NewFile;
 
 use crate::commands::Command;

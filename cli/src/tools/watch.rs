@@ -156,6 +156,9 @@ impl Watcher<'_> {
     fn go_on(&mut self, shell: &mut Shell<'_>) -> Result<Step, Failure> {
         let changes = if self.is_synced {
             self.listen(shell, PATIENCE)?;
+            if !self.is_synced {
+                return Ok(Step::Again);
+            }
             let Some(path) = self.heard.front().cloned() else {
                 return Ok(Step::Again);
             };
@@ -236,8 +239,13 @@ impl Watcher<'_> {
 
     fn take_events(&mut self, shell: &mut Shell<'_>) {
         for event in shell.zk.take_events() {
-            let Event::Watch(notification) = event else {
-                continue;
+            let notification = match event {
+                Event::Watch(notification) => notification,
+                Event::Missed => {
+                    self.is_synced = false;
+                    continue;
+                }
+                _ => continue,
             };
             let path = notification.event.path.to_string();
             if !path.is_empty() && !self.heard.contains(&path) {

@@ -1,0 +1,263 @@
+//! One command after the other: typed at a terminal, or sent in through a pipe.
+//!
+//! In a pipe it prints what the Java shell prints there. On a terminal there is an editor, and what happens on the side
+//! is told in one line each, above the one that is being typed.
+
+mod commands;
+mod complete;
+mod editor;
+mod words;
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::time::Duration;
+
+use zab::{ConnectString, Options, State};
+
+pub(crate) use commands::NAMES;
+pub(crate) use complete::candidates;
+
+use crate::client::SessionOptions;
+use crate::commands::{Line, VERSION_LINE, help_text};
+use crate::failure::Failure;
+use crate::handle::{Event, Handle};
+use crate::invocation::Run;
+use crate::lasting::Lasting;
+use crate::output::Format;
+use crate::shell::Shell;
+use commands::Next;
+use editor::{Lines, Typed};
+use words::Escapes;
+
+/// What is kept from one line to the next.
+pub(crate) struct Interactive {
+    is_terminal: bool,
+    /// All that were given, for `history` and `redo`.
+    lines: Vec<String>,
+    format: Option<Format>,
+    exit_code: u8,
+}
+
+/// Runs commands until there are no more; the exit code is that of the last.
+pub(crate) fn run(
+    run: &Run,
+    connect: ConnectString,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<u8, Failure> {
+    let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let options = Options {
+        timeout: Duration::from_millis(u64::try_from(run.timeout_ms).unwrap_or(0).max(1)),
+        read_only_allowed: run.read_only_allowed,
+        credentials: run
+            .credentials
+            .iter()
+            .map(|credential| zab::Credential {
+                scheme: credential.scheme.clone(),
+                secret: credential.secret.clone(),
+            })
+            .collect(),
+    };
+    writeln!(out, "Connecting to {}", run.server)?;
+    let lasting = Lasting::begin(connect, options, is_terminal)
+        .map_err(|error| Failure::local("begin a session", &error))?;
+    let session = SessionOptions {
+        timeout_ms: run.timeout_ms,
+        read_only_allowed: run.read_only_allowed,
+    };
+    let mut shell = Shell::new(Handle::of(lasting.clone(), session), out, err);
+    let mut interactive = Interactive {
+        is_terminal,
+        lines: Vec::new(),
+        format: run.format,
+        exit_code: 0,
+    };
+    if is_terminal {
+        interactive.converse(&mut shell, &lasting)?;
+    } else {
+        interactive.read_lines(&mut shell)?;
+    }
+    if let Err(error) = lasting.close() {
+        shell.complain(format_args!(
+            "The session was not closed and will expire: {error}"
+        ))?;
+    }
+    Ok(interactive.exit_code)
+}
+
+impl Interactive {
+    /// Commands from a pipe or a file.
+    fn read_lines(&mut self, shell: &mut Shell<'_>) -> Result<(), Failure> {
+        shell.say("Welcome to ZooKeeper!\nJLine support is disabled")?;
+        for line in io::stdin().lock().lines() {
+            let line = line.map_err(|error| Failure::local("read the standard input", &error))?;
+            if self.line(shell, &line)? == Next::End {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Commands from a terminal.
+    fn converse(&mut self, shell: &mut Shell<'_>, lasting: &Lasting) -> Result<(), Failure> {
+        let with_colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        shell.say(format_args!(
+            "{VERSION_LINE}\nhelp lists the commands, Tab completes, Ctrl-R searches what was typed, Ctrl-D ends."
+        ))?;
+        shell.event_words = Some(event_words);
+        let mut lines = Lines::new(lasting.clone(), with_colour)?;
+        loop {
+            shell.print_events()?;
+            shell.out().flush()?;
+            let prompt = prompt(lasting, self.lines.len());
+            match lines.read(&prompt)? {
+                Typed::Nothing => {}
+                Typed::End => return Ok(()),
+                Typed::Line(line) => {
+                    if !line.trim().is_empty() {
+                        lines.remember(&line);
+                    }
+                    if self.line(shell, &line)? == Next::End {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs a line, and tells what came of it.
+    fn line(&mut self, shell: &mut Shell<'_>, line: &str) -> Result<Next, Failure> {
+        let escapes = if self.is_terminal {
+            Escapes::Taken
+        } else {
+            Escapes::Literal
+        };
+        let words = words::split(line, escapes);
+        if words.is_empty() {
+            return Ok(Next::Line);
+        }
+        self.lines.push(line.to_owned());
+        let (result, code) = self.command(shell, words, escapes);
+        let result = match result {
+            // Nobody reads any more, or the terminal has gone.
+            Err(failure @ Failure::Output(_)) => return Err(failure),
+            Err(failure) => {
+                self.exit_code = code(&failure);
+                shell.complain(&failure)?;
+                Next::Line
+            }
+            Ok(next) => {
+                self.exit_code = 0;
+                next
+            }
+        };
+        shell.print_events()?;
+        Ok(result)
+    }
+
+    fn command(
+        &mut self,
+        shell: &mut Shell<'_>,
+        mut words: Vec<String>,
+        escapes: Escapes,
+    ) -> (Result<Next, Failure>, Box<dyn Fn(&Failure) -> u8>) {
+        let java = || Box::new(Failure::exit_code) as Box<dyn Fn(&Failure) -> u8>;
+        if words[0] == "redo" {
+            match self.redone(&words, escapes) {
+                Ok(earlier) => words = earlier,
+                Err(failure) => return (Err(failure), java()),
+            }
+        }
+        if let Some(result) = commands::run(self, shell, &words) {
+            return (result, java());
+        }
+        let line = match Line::parse(&words, self.format) {
+            Ok(line) => line,
+            Err(failure) => return (Err(failure), java()),
+        };
+        match commands::is_alive(shell) {
+            Ok(true) => {}
+            Ok(false) => return (Ok(Next::Line), java()),
+            Err(failure) => return (Err(failure), java()),
+        }
+        let result = crate::commands::run(shell, &line).map(|()| Next::Line);
+        shell.set_format(Format::Text, true);
+        (result, Box::new(move |failure| line.exit_code(failure)))
+    }
+
+    /// The words of the line that `redo` names.
+    fn redone(&mut self, words: &[String], escapes: Escapes) -> Result<Vec<String>, Failure> {
+        let number = words.get(1).map(|number| number.parse::<usize>());
+        let Some(Ok(number)) = number else {
+            return Err(Failure::usage("redo cmdno"));
+        };
+        let line = self.lines.get(number);
+        let line = line.ok_or_else(|| Failure::usage("Command index out of range"))?;
+        let earlier = words::split(line, escapes);
+        if earlier.first().is_some_and(|name| name == "redo") {
+            return Err(Failure::usage("No redoing redos"));
+        }
+        let line = line.clone();
+        if let Some(last) = self.lines.last_mut() {
+            *last = line;
+        }
+        Ok(earlier)
+    }
+}
+
+/// `help` on a terminal.
+fn help(shell: &mut Shell<'_>, words: &[String]) -> Result<(), Failure> {
+    let text = help_text(words.first().map(String::as_str))?;
+    shell.say(text.trim_end())
+}
+
+fn prompt(lasting: &Lasting, number: usize) -> String {
+    let connect = lasting.connect_string();
+    let first = connect.servers.first().map(ToString::to_string);
+    let others = match connect.servers.len() {
+        0 | 1 => "",
+        _ => ",…",
+    };
+    let state = match lasting.state() {
+        State::Connecting | State::Suspended | State::Overdue => "CONNECTING",
+        State::Connected { .. } => "CONNECTED",
+        State::ConnectedReadOnly { .. } => "CONNECTEDREADONLY",
+        State::Expired => "EXPIRED",
+        State::AuthFailed => "AUTH_FAILED",
+        State::Closed => "CLOSED",
+    };
+    format!(
+        "[zab: {}{others}{}({state}) {number}] ",
+        first.unwrap_or_default(),
+        connect.chroot.unwrap_or_default()
+    )
+}
+
+/// An event in a line, for a terminal.
+fn event_words(event: &Event) -> String {
+    match event {
+        Event::Connected => "* connected".to_owned(),
+        Event::ConnectedReadOnly => "* connected to a server that serves reads only".to_owned(),
+        Event::AuthFailed => "* a credential was refused: the session is over; see connect".to_owned(),
+        Event::Disconnected => {
+            "* connection lost: another server is being looked for, the session is kept".to_owned()
+        }
+        Event::Expired => {
+            "* the session has expired: its ephemeral nodes and watches are gone, the next command begins another"
+                .to_owned()
+        }
+        Event::Closed => "* session closed".to_owned(),
+        Event::Missed => "* events may have been missed while there was no connection".to_owned(),
+        Event::Removed { path, .. } => format!("* watch removed: {path}"),
+        Event::Watch(notification) => {
+            let what = match notification.event.kind {
+                1 => "created",
+                2 => "deleted",
+                3 => "data changed",
+                4 => "children changed",
+                _ => "something happened",
+            };
+            format!("* {what}: {} (zxid {})", notification.event.path, notification.zxid)
+        }
+    }
+}

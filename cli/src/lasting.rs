@@ -1,0 +1,519 @@
+//! A session that lasts while commands come and go: it is kept alive in the background, moves between servers, and
+//! tells what happens on the side.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jute_codec::proto::{
+    AddWatchMode, PathWatchRequest, Reply, Request, WatcherEvent, WatcherType,
+};
+use jute_codec::{ErrorCode, Text};
+use tokio::runtime::{Builder, Handle as Runtime};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+use zab::{Change, Client, ConnectString, Error, Notice, Options, State, WatchEvent, Watcher};
+
+use crate::client::Notification;
+use crate::failure::{Failure, Kind};
+use crate::handle::Event;
+
+/// Prints an event above the line that is being edited.
+pub(crate) type Printer = Box<dyn FnMut(&Event) + Send>;
+
+/// What happens on the side: printed at once while a line is edited, and else kept until a command asks.
+#[derive(Default)]
+pub(crate) struct Side(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    waiting: VecDeque<Event>,
+    printer: Option<Printer>,
+    is_editing: bool,
+}
+
+impl std::fmt::Debug for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Side")
+    }
+}
+
+impl Side {
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        let mut told = self.lock();
+        match &mut *told {
+            Told {
+                printer: Some(printer),
+                is_editing: true,
+                ..
+            } => printer(&event),
+            told => told.waiting.push_back(event),
+        }
+    }
+
+    /// What has not been printed yet.
+    pub(crate) fn take(&self) -> Vec<Event> {
+        self.lock().waiting.drain(..).collect()
+    }
+
+    /// Gives the printer for while a line is edited.
+    pub(crate) fn set_printer(&self, printer: Printer) {
+        self.lock().printer = Some(printer);
+    }
+
+    /// From here on, or no longer, a line is edited.
+    pub(crate) fn set_editing(&self, is_editing: bool) {
+        let mut told = self.lock();
+        told.is_editing = is_editing;
+        if let Told {
+            waiting,
+            printer: Some(printer),
+            is_editing: true,
+        } = &mut *told
+        {
+            waiting.drain(..).for_each(|event| printer(&event));
+        }
+    }
+}
+
+/// A watch that somebody asked for.
+#[derive(Debug)]
+struct Kept {
+    path: String,
+    kind: WatcherType,
+    task: AbortHandle,
+}
+
+/// The session. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Lasting(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    runtime: Runtime,
+    /// Ends the runtime's thread when it is dropped.
+    _end: oneshot::Sender<()>,
+    options: Options,
+    session: Mutex<Session>,
+    watches: Mutex<Vec<Kept>>,
+    side: Side,
+    interrupt: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Session {
+    connect: ConnectString,
+    client: Client,
+}
+
+impl Lasting {
+    /// Begins a session. `takes_interrupts`: Ctrl-C ends what is being waited for, not this process.
+    pub(crate) fn begin(
+        connect: ConnectString,
+        options: Options,
+        takes_interrupts: bool,
+    ) -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (end, ended) = oneshot::channel::<()>();
+        let interrupt = Arc::new(Notify::new());
+        if takes_interrupts {
+            let interrupt = Arc::clone(&interrupt);
+            handle.spawn(async move {
+                while tokio::signal::ctrl_c().await.is_ok() {
+                    interrupt.notify_waiters();
+                }
+            });
+        }
+        let client = {
+            let _context = handle.enter();
+            Client::start(connect.clone(), options.clone())
+        };
+        thread::Builder::new()
+            .name("session".to_owned())
+            .spawn(move || runtime.block_on(ended).ok())?;
+        let lasting = Self(Arc::new(Shared {
+            runtime: handle,
+            _end: end,
+            options,
+            session: Mutex::new(Session { connect, client }),
+            watches: Mutex::new(Vec::new()),
+            side: Side::default(),
+            interrupt,
+        }));
+        lasting.follow();
+        Ok(lasting)
+    }
+
+    /// What happens on the side.
+    pub(crate) fn side(&self) -> &Side {
+        &self.0.side
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        let session = self.0.session.lock();
+        session.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watches(&self) -> MutexGuard<'_, Vec<Kept>> {
+        let watches = self.0.watches.lock();
+        watches.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> Client {
+        self.session().client.clone()
+    }
+
+    /// How the session is.
+    pub(crate) fn state(&self) -> State {
+        self.session().client.state()
+    }
+
+    /// Where it is served.
+    pub(crate) fn connect_string(&self) -> ConnectString {
+        self.session().connect.clone()
+    }
+
+    /// Begins another session, on other servers or on the same. The one before it closes.
+    pub(crate) fn connect(&self, connect: ConnectString) {
+        self.watches().drain(..).for_each(|kept| kept.task.abort());
+        let before = {
+            let _context = self.0.runtime.enter();
+            let client = Client::start(connect.clone(), self.0.options.clone());
+            std::mem::replace(&mut *self.session(), Session { connect, client })
+        };
+        self.follow();
+        // What cannot be closed expires.
+        self.0.runtime.block_on(before.client.close()).ok();
+    }
+
+    /// Closes the session.
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        self.0.runtime.block_on(self.client().close())
+    }
+
+    /// Tells how the session becomes.
+    fn follow(&self) {
+        let mut states = self.client().states();
+        let shared = Arc::downgrade(&self.0);
+        self.0.runtime.spawn(async move {
+            while states.changed().await.is_ok() {
+                let state = *states.borrow_and_update();
+                let event = match state {
+                    State::Connecting | State::Overdue => continue,
+                    State::Connected { .. } => Event::Connected,
+                    State::ConnectedReadOnly { .. } => Event::ConnectedReadOnly,
+                    State::Suspended => Event::Disconnected,
+                    State::Expired => Event::Expired,
+                    State::AuthFailed => Event::AuthFailed,
+                    State::Closed => Event::Closed,
+                };
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
+                shared.side.tell(event);
+                if state.is_over() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Waits for something of this session, until it is interrupted.
+    fn wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let interrupt = Arc::clone(&self.0.interrupt);
+        self.0.runtime.block_on(async move {
+            tokio::select! {
+                result = future => result,
+                () = interrupt.notified() => Err(Failure::told(
+                    Kind::Other,
+                    "interrupted: what had been sent may have been done or not",
+                )),
+            }
+        })
+    }
+
+    /// Waits for a server, so that nothing is asked that would be carried out long after it was given up.
+    async fn connected(&self, client: &Client, path: Option<&str>) -> Result<(), Failure> {
+        let mut states = client.states();
+        let wait = states.wait_for(|state| state.is_connected() || state.is_over());
+        let patience = self.0.options.timeout;
+        if tokio::time::timeout(patience, wait).await.is_ok() {
+            return Ok(());
+        }
+        let waited_ms = patience.as_millis();
+        let reasons = client.reasons();
+        Err(failure(&Error::NoServer { waited_ms, reasons }, path))
+    }
+
+    /// Begins anew after a session that the servers have given up.
+    fn renew(&self) {
+        if self.state() == State::Expired {
+            self.connect(self.connect_string());
+        }
+    }
+
+    /// Asks one thing; `path` is what a failure is put down to. The reply's body is as a server sends it.
+    pub(crate) fn request(&self, request: &Request, path: Option<&str>) -> Result<Bytes, Failure> {
+        self.renew();
+        let client = self.client();
+        self.wait(async {
+            self.connected(&client, path).await?;
+            let reply = match request {
+                Request::Exists(read) if read.watch => {
+                    self.watched(&client, request, read, WatcherType::Data)
+                        .await
+                }
+                Request::GetData(read) if read.watch => {
+                    self.watched(&client, request, read, WatcherType::Data)
+                        .await
+                }
+                Request::GetChildren2(read) if read.watch => {
+                    self.watched(&client, request, read, WatcherType::Children)
+                        .await
+                }
+                other => client.submit(other.clone()).await,
+            };
+            reply
+                .map(|reply| body(&reply))
+                .map_err(|error| failure(&error, path))
+        })
+    }
+
+    /// Reads, and tells of the next change on the side.
+    async fn watched(
+        &self,
+        client: &Client,
+        request: &Request,
+        read: &PathWatchRequest,
+        kind: WatcherType,
+    ) -> Result<Reply, Error> {
+        let chroot = self.connect_string().chroot;
+        let server_path = read.path.as_deref().unwrap_or("");
+        let inner = server_path.strip_prefix(chroot.as_deref().unwrap_or(""));
+        let path = match inner {
+            Some("") => "/",
+            Some(inner) => inner,
+            // Above the chroot: the library watches nothing there.
+            None => return client.submit(request.clone()).await,
+        };
+        let (reply, change) = match request {
+            Request::Exists(_) => {
+                let (stat, change) = client.exists_and_watch(path).await?;
+                let missing = || Error::Server(ErrorCode::NoNode.code());
+                (stat.map(Reply::Stat).ok_or_else(missing), change)
+            }
+            Request::GetData(_) => {
+                let (reply, change) = client.get_and_watch(path).await?;
+                (Ok(Reply::Data(reply)), change)
+            }
+            _ => {
+                let (reply, change) = client.children_and_watch(path).await?;
+                (Ok(Reply::Children(reply)), change)
+            }
+        };
+        self.keep(path, kind, change);
+        reply
+    }
+
+    fn keep(&self, path: &str, kind: WatcherType, change: Change) {
+        let shared = Arc::downgrade(&self.0);
+        let task = self.0.runtime.spawn(async move {
+            if let (Ok(event), Some(shared)) = (change.await, shared.upgrade()) {
+                shared.side.tell(told(event));
+            }
+        });
+        self.remember(path, kind, task.abort_handle());
+    }
+
+    fn remember(&self, path: &str, kind: WatcherType, task: AbortHandle) {
+        let mut watches = self.watches();
+        watches.retain(|kept| !kept.task.is_finished());
+        watches.push(Kept {
+            path: path.to_owned(),
+            kind,
+            task,
+        });
+    }
+
+    /// Asks many things at once.
+    pub(crate) fn request_all(
+        &self,
+        requests: &[Request],
+    ) -> Result<Vec<Result<Bytes, i32>>, Failure> {
+        self.renew();
+        let client = self.client();
+        self.wait(async {
+            self.connected(&client, None).await?;
+            let answers: Vec<_> = requests
+                .iter()
+                .map(|request| client.submit(request.clone()))
+                .collect();
+            let mut bodies = Vec::with_capacity(answers.len());
+            for answer in answers {
+                bodies.push(match answer.await {
+                    Ok(reply) => Ok(body(&reply)),
+                    Err(Error::Server(code)) => Err(code),
+                    Err(other) => return Err(failure(&other, None)),
+                });
+            }
+            Ok(bodies)
+        })
+    }
+
+    /// The names below a node, if they can be had quickly: for completion.
+    pub(crate) fn names(&self, path: &str, patience: Duration) -> Option<Vec<String>> {
+        let client = self.client();
+        if !client.state().is_connected() {
+            return None;
+        }
+        let reply = async { tokio::time::timeout(patience, client.children(path)).await };
+        let reply = self.0.runtime.block_on(reply).ok()?.ok()?;
+        Some(reply.children.iter().map(ToString::to_string).collect())
+    }
+
+    /// Presents a credential.
+    pub(crate) fn add_auth(&self, credential: zab::Credential) -> Result<(), Failure> {
+        let client = self.client();
+        self.wait(async {
+            self.connected(&client, None).await?;
+            client
+                .add_auth(credential)
+                .await
+                .map_err(|error| failure(&error, None))
+        })
+    }
+
+    /// Leaves a lasting watch for a command that reads what it tells with [`Self::notice`].
+    pub(crate) fn watcher(&self, path: &str, mode: AddWatchMode) -> Result<Watcher, Failure> {
+        self.renew();
+        let client = self.client();
+        self.wait(async {
+            self.connected(&client, Some(path)).await?;
+            client
+                .add_watch(path, mode)
+                .await
+                .map_err(|error| failure(&error, Some(path)))
+        })
+    }
+
+    /// The next thing that a watch tells, if there is one in time.
+    pub(crate) fn notice(
+        &self,
+        watcher: &mut Watcher,
+        patience: Duration,
+    ) -> Result<Option<Event>, Failure> {
+        self.wait(async {
+            match tokio::time::timeout(patience, watcher.next()).await {
+                Err(_) => Ok(None),
+                Ok(Some(Notice::Event(event))) => Ok(Some(told(event))),
+                Ok(Some(Notice::Missed)) => Ok(Some(Event::Missed)),
+                Ok(None) => Err(failure(&Error::SessionExpired, None)),
+            }
+        })
+    }
+
+    /// Leaves a lasting watch whose events are told on the side.
+    pub(crate) fn leave_watch(&self, path: &str, mode: AddWatchMode) -> Result<(), Failure> {
+        let mut watcher = self.watcher(path, mode)?;
+        let shared = Arc::downgrade(&self.0);
+        let task = self.0.runtime.spawn(async move {
+            while let Some(notice) = watcher.next().await {
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
+                shared.side.tell(match notice {
+                    Notice::Event(event) => told(event),
+                    Notice::Missed => Event::Missed,
+                });
+            }
+        });
+        let kind = match mode {
+            AddWatchMode::Persistent => WatcherType::Persistent,
+            AddWatchMode::PersistentRecursive => WatcherType::PersistentRecursive,
+        };
+        self.remember(path, kind, task.abort_handle());
+        Ok(())
+    }
+
+    /// Removes watches of one kind, or all, and says which kinds there were. `locally`: also if no server can be told.
+    pub(crate) fn remove_watches(
+        &self,
+        path: &str,
+        kind: WatcherType,
+        locally: bool,
+    ) -> Result<Vec<WatcherType>, Failure> {
+        let mut kinds: Vec<WatcherType> = Vec::new();
+        for kept in self.watches().iter() {
+            let is_meant = kept.path == path && (kind == WatcherType::Any || kept.kind == kind);
+            if is_meant && !kept.task.is_finished() && !kinds.contains(&kept.kind) {
+                kinds.push(kept.kind);
+            }
+        }
+        if kinds.is_empty() {
+            return Err(Failure::Server {
+                code: ErrorCode::NoWatcher.code(),
+                path: Some(path.to_owned()),
+            });
+        }
+        let client = self.client();
+        let removed = self.wait(async {
+            for kind in &kinds {
+                match client.remove_watches(path, *kind).await {
+                    Err(error) if !error.is(ErrorCode::NoWatcher) => {
+                        return Err(failure(&error, Some(path)));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        if !locally {
+            removed?;
+        }
+        self.watches().retain(|kept| {
+            let goes = kept.path == path && kinds.contains(&kept.kind);
+            if goes {
+                kept.task.abort();
+            }
+            !goes
+        });
+        Ok(kinds)
+    }
+}
+
+fn body(reply: &Reply) -> Bytes {
+    let mut body = Vec::new();
+    reply.write_body(&mut body);
+    body.into()
+}
+
+fn told(event: WatchEvent) -> Event {
+    Event::Watch(Notification {
+        event: WatcherEvent {
+            kind: event.kind.code(),
+            state: WatcherEvent::SYNC_CONNECTED,
+            path: Text::from(event.path),
+        },
+        zxid: event.zxid,
+    })
+}
+
+fn failure(error: &Error, path: Option<&str>) -> Failure {
+    let path = path.map(str::to_owned);
+    match error {
+        Error::Server(code) => Failure::Server { code: *code, path },
+        Error::Path(error) => Failure::Path(error.clone()),
+        other => Failure::NoReply {
+            reason: other.to_string(),
+            code: other.code().unwrap_or(ErrorCode::SystemError),
+            path,
+        },
+    }
+}
