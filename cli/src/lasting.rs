@@ -32,7 +32,12 @@ struct Told {
     waiting: VecDeque<Event>,
     printer: Option<Printer>,
     is_editing: bool,
+    /// The newest watch events: one that several watches wait for is told once.
+    newest: VecDeque<Notification>,
 }
+
+/// Watch events that are remembered.
+const NEWEST: usize = 64;
 
 impl std::fmt::Debug for Side {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -47,6 +52,14 @@ impl Side {
 
     pub(crate) fn tell(&self, event: Event) {
         let mut told = self.lock();
+        if let Event::Watch(notification) = &event {
+            // Without a transaction there is no telling one from the next.
+            if notification.zxid.0 > 0 && told.newest.contains(notification) {
+                return;
+            }
+            told.newest.push_front(notification.clone());
+            told.newest.truncate(NEWEST);
+        }
         match &mut *told {
             Told {
                 printer: Some(printer),
@@ -75,6 +88,7 @@ impl Side {
             waiting,
             printer: Some(printer),
             is_editing: true,
+            ..
         } = &mut *told
         {
             waiting.drain(..).for_each(|event| printer(&event));
@@ -250,6 +264,16 @@ impl Lasting {
         let waited_ms = patience.as_millis();
         let reasons = client.reasons();
         Err(failure(&Error::NoServer { waited_ms, reasons }, path))
+    }
+
+    /// Gives a server a moment to answer.
+    pub(crate) fn settle(&self, patience: Duration) {
+        let mut states = self.client().states();
+        let wait = states.wait_for(|state| state.is_connected() || state.is_over());
+        // It may also be found later.
+        self.0
+            .runtime
+            .block_on(async { tokio::time::timeout(patience, wait).await.is_ok() });
     }
 
     /// Begins anew after a session that the servers have given up.

@@ -12,6 +12,9 @@ use crate::handle::{Event, Handle, Watch};
 use crate::output::{Doc, Documents, Format};
 use crate::path;
 
+/// Names that are shown on a terminal before it is asked whether there should be more.
+const PAGE: usize = 500;
+
 /// A session and two outputs. Results go to one of them and words about them to the other; which is which follows the
 /// Java shell.
 pub(crate) struct Shell<'a> {
@@ -85,6 +88,9 @@ impl<'a> Shell<'a> {
     /// Prints names between brackets, one after the other: there may be millions.
     pub(crate) fn say_list(&mut self, names: &[Text]) -> Result<(), Failure> {
         self.print_events()?;
+        if self.event_words.is_some() && names.len() > PAGE {
+            return self.say_pages(names);
+        }
         let mut out = BufWriter::new(&mut *self.out);
         out.write_all(b"[")?;
         for (at, name) in names.iter().enumerate() {
@@ -93,6 +99,32 @@ impl<'a> Shell<'a> {
         }
         out.write_all(b"]\n")?;
         out.flush()?;
+        Ok(())
+    }
+
+    /// Prints so many names that nobody reads them at once: some at a time, on a terminal.
+    fn say_pages(&mut self, names: &[Text]) -> Result<(), Failure> {
+        let mut shown = 0;
+        for page in names.chunks(PAGE) {
+            for name in page {
+                writeln!(self.out, "{name}")?;
+            }
+            shown += page.len();
+            if shown == names.len() {
+                break;
+            }
+            let total = names.len();
+            write!(
+                self.out,
+                "-- {shown} of {total}: Enter goes on, q and Enter ends --"
+            )?;
+            self.out.flush()?;
+            let mut answer = String::new();
+            let read = io::stdin().read_line(&mut answer)?;
+            if read == 0 || answer.trim() == "q" {
+                break;
+            }
+        }
         Ok(())
     }
 

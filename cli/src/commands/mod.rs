@@ -274,8 +274,16 @@ pub(crate) fn usage() -> String {
         "zab [-server host:port[,host:port...][/chroot]] [-timeout ms] [-r] [-waitforconnection] \
          [-auth scheme:secret|@file]... cmd args",
     );
-    for command in COMMANDS {
-        usage.push_str(&format!("\n\t{} {}", command.name, command.syntax));
+    let interactive = interactive::NAMES
+        .iter()
+        .filter(|(name, _)| *name != "help");
+    let commands = COMMANDS
+        .iter()
+        .map(|command| (command.name, command.syntax));
+    let mut commands: Vec<_> = commands.chain(interactive.copied()).collect();
+    commands.sort_by_key(|(name, _)| name.to_lowercase());
+    for (name, syntax) in commands {
+        usage.push_str(&format!("\n\t{name} {syntax}"));
     }
     for command in TOOLS {
         usage.push_str(&format!("\n\t{} {}", command.name, command.syntax));

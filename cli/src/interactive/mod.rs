@@ -28,6 +28,9 @@ use commands::Next;
 use editor::{Lines, Typed};
 use words::Escapes;
 
+/// How long the first prompt waits for a server.
+const SETTLING: Duration = Duration::from_millis(500);
+
 /// What is kept from one line to the next.
 pub(crate) struct Interactive {
     is_terminal: bool,
@@ -106,6 +109,7 @@ impl Interactive {
         ))?;
         shell.event_words = Some(event_words);
         let mut lines = Lines::new(lasting.clone(), with_colour)?;
+        lasting.settle(SETTLING);
         loop {
             shell.print_events()?;
             shell.out().flush()?;

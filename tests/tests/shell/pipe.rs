@@ -1,0 +1,135 @@
+//! Commands from a pipe: word by word what the Java shell prints, and completion for other shells.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use zabd_tests::servers::{Implementation, apache_java, apache_unavailable, zab_binary};
+
+use crate::bench::{Ran, fed, ok, start};
+
+/// A session with everything that only makes sense in one.
+const SESSION: &str = "create /p \"x y\"
+get /p
+
+create -e /p/e
+getEphemerals
+addWatch /p
+addWatch -m PERSISTENT /p
+addWatch
+set /p z
+ls -w /p
+create /p/f
+get -w /p
+set /p zz
+set /p 'quo\"ted'
+get /p
+removewatches /p -r
+removewatches /p -p
+removewatches /p -p
+removewatches /nothing
+printwatches
+printwatches off
+printwatches
+set /p {\"x\":1}
+get /p
+redo 1
+redo 99
+history
+nosuch
+deleteall /p
+close
+ls /
+";
+
+#[test]
+fn a_pipe_is_read_as_by_the_java_shell() {
+    if let Some(reason) = apache_unavailable() {
+        assert!(std::env::var_os("CI").is_none(), "{reason}");
+        println!("SKIP the Java shell in a pipe: {reason}");
+        return;
+    }
+    let told = [true, false].map(|is_java| {
+        let daemon = start(Implementation::Zabd);
+        let server = daemon.address().to_string();
+        let ran = if is_java {
+            java(&server)
+        } else {
+            fed(&server, &[], SESSION.as_bytes())
+        };
+        sorted(&ran, &server)
+    });
+    assert_eq!(told[0], told[1]);
+}
+
+fn java(server: &str) -> Ran {
+    let mut child = apache_java()
+        .unwrap()
+        .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=off")
+        .args(["org.apache.zookeeper.ZooKeeperMain", "-server", server])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(SESSION.as_bytes()).unwrap();
+    drop(input);
+    child.wait_with_output().unwrap().into()
+}
+
+/// What was printed, with the events, which come in between by chance, at the end. The usage lists what each has.
+fn sorted(ran: &Ran, server: &str) -> (Option<i32>, String, String, Vec<String>) {
+    let out = ran.out.replace(server, "SERVER");
+    let mut parts = out.split("\nWATCHER::\n\n");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    let mut events = Vec::new();
+    for part in parts {
+        let (event, rest) = part.split_once('\n').unwrap_or((part, ""));
+        // That the session is closed may not be told any more.
+        if !event.contains("state:Closed") {
+            events.push(event.split(" zxid: ").next().unwrap_or(event).to_owned());
+        }
+        plain.push_str(rest);
+    }
+    events.sort();
+    let err = ran.err.lines().filter(|line| {
+        !line.starts_with('\t') && !line.contains("-server") && !line.starts_with("SLF4J")
+    });
+    let err: Vec<_> = err.collect();
+    (ran.code, plain, err.join("\n"), events)
+}
+
+#[test]
+fn bash_completes_what_zab_tells_it() {
+    let daemon = start(Implementation::Zabd);
+    let server = daemon.address().to_string();
+    let server = server.as_str();
+    ok(server, &["create", "/app"]);
+    ok(server, &["create", "/app/a b"]);
+    ok(server, &["create", "/apple"]);
+    let zab = zab_binary().unwrap();
+    for (words, replies) in [
+        (&["tre"][..], &["tree"][..]),
+        (&["-server", server, "ls", "/ap"], &["/app", "/apple"]),
+        (&["-server", server, "ls", "/appl"], &["/apple"]),
+        (&["-server", server, "get", "/app/"], &["/app/a\\ b"]),
+        (&["-server", server, "tree", "--de"], &["--depth"]),
+    ] {
+        let script = format!(
+            "source <(\"$0\" completions bash); COMP_WORDS=(\"$0\" \"$@\"); COMP_CWORD=$#; compopt() {{ :; }}; \
+             _zab; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        );
+        let output = Command::new("bash")
+            .args(["-c", &script])
+            .arg(&zab)
+            .args(words)
+            .output()
+            .unwrap();
+        let ran = Ran::from(output);
+        assert_eq!(
+            ran.out.lines().collect::<Vec<_>>(),
+            replies,
+            "{words:?}: {ran:?}"
+        );
+    }
+}
