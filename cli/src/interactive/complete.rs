@@ -75,9 +75,12 @@ fn paths(word: &str, names: &mut Names<'_>) -> Vec<String> {
     found.sort();
     found.truncate(CANDIDATES_MAX);
     if let [only] = &mut found[..] {
-        // The next key goes on below it, or to the next word.
-        let has_children = names(only).is_some_and(|names| !names.is_empty());
-        only.push(if has_children { '/' } else { ' ' });
+        // The next word can follow, or the same key again goes on below: a slash that is not wanted is an error.
+        if names(only).is_none_or(|names| names.is_empty()) {
+            only.push(' ');
+        } else if only.as_str() == word {
+            only.push('/');
+        }
     }
     found
 }
@@ -112,10 +115,12 @@ mod tests {
             ("help tr", 5, &["tree "]),
             ("ls /app", 3, &["/app", "/apple"]),
             ("ls /app/", 3, &["/app/config", "/app/lock"]),
-            ("ls /app/c", 3, &["/app/config/"]),
+            ("ls /app/c", 3, &["/app/config"]),
+            ("ls /app/config", 3, &["/app/config/"]),
             ("ls /app/l", 3, &["/app/lock "]),
             ("ls /none/", 3, &[]),
-            ("ls /z", 3, &["\"/z k/"]),
+            ("ls /z", 3, &["\"/z k"]),
+            ("ls \"/z k", 3, &["\"/z k/"]),
             ("ls \"/z k/", 3, &["\"/z k/x\" "]),
             ("ls -", 3, &["--output ", "-? ", "-R ", "-s ", "-w "]),
             ("tree --d", 5, &["--data ", "--depth "]),

@@ -141,52 +141,52 @@ impl Interactive {
             return Ok(Next::Line);
         }
         self.lines.push(line.to_owned());
-        let (result, code) = self.command(shell, words, escapes);
-        let result = match result {
+        let result = match self.command(shell, words, escapes) {
             // Nobody reads any more, or the terminal has gone.
-            Err(failure @ Failure::Output(_)) => return Err(failure),
-            Err(failure) => {
-                self.exit_code = code(&failure);
+            Err((failure @ Failure::Output(_), _)) => return Err(failure),
+            Err((failure, code)) => {
+                self.exit_code = code;
                 shell.complain(&failure)?;
                 Next::Line
             }
-            Ok(next) => {
+            // The exit code is that of the last command.
+            Ok(Next::End) => Next::End,
+            Ok(Next::Line) => {
                 self.exit_code = 0;
-                next
+                Next::Line
             }
         };
         shell.print_events()?;
         Ok(result)
     }
 
+    /// Runs a command; a failure comes with its exit code.
     fn command(
         &mut self,
         shell: &mut Shell<'_>,
         mut words: Vec<String>,
         escapes: Escapes,
-    ) -> (Result<Next, Failure>, Box<dyn Fn(&Failure) -> u8>) {
-        let java = || Box::new(Failure::exit_code) as Box<dyn Fn(&Failure) -> u8>;
+    ) -> Result<Next, (Failure, u8)> {
+        let java = |failure: Failure| {
+            let code = failure.exit_code();
+            (failure, code)
+        };
         if words[0] == "redo" {
-            match self.redone(&words, escapes) {
-                Ok(earlier) => words = earlier,
-                Err(failure) => return (Err(failure), java()),
-            }
+            words = self.redone(&words, escapes).map_err(java)?;
         }
         if let Some(result) = commands::run(self, shell, &words) {
-            return (result, java());
+            return result.map_err(java);
         }
-        let line = match Line::parse(&words, self.format) {
-            Ok(line) => line,
-            Err(failure) => return (Err(failure), java()),
-        };
-        match commands::is_alive(shell) {
-            Ok(true) => {}
-            Ok(false) => return (Ok(Next::Line), java()),
-            Err(failure) => return (Err(failure), java()),
+        let line = Line::parse(&words, self.format).map_err(java)?;
+        if !commands::is_alive(shell).map_err(java)? {
+            return Ok(Next::Line);
         }
-        let result = crate::commands::run(shell, &line).map(|()| Next::Line);
+        let result = crate::commands::run(shell, &line);
         shell.set_format(Format::Text, true);
-        (result, Box::new(move |failure| line.exit_code(failure)))
+        result.map(|()| Next::Line).map_err(|failure| {
+            let code = line.exit_code(&failure);
+            (failure, code)
+        })
     }
 
     /// The words of the line that `redo` names.

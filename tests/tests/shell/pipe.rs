@@ -115,12 +115,15 @@ fn bash_completes_what_zab_tells_it() {
         (&["-server", server, "get", "/app/"], &["/app/a\\ b"]),
         (&["-server", server, "tree", "--de"], &["--depth"]),
     ] {
-        let script = format!(
-            "source <(\"$0\" completions bash); COMP_WORDS=(\"$0\" \"$@\"); COMP_CWORD=$#; compopt() {{ :; }}; \
-             _zab; printf '%s\\n' \"${{COMPREPLY[@]}}\""
-        );
+        let script = r#"
+            source <("$0" completions bash)
+            compopt() { :; }
+            COMP_WORDS=("$0" "$@") COMP_CWORD=$#
+            _zab
+            printf '%s\n' "${COMPREPLY[@]}"
+        "#;
         let output = Command::new("bash")
-            .args(["-c", &script])
+            .args(["-c", script])
             .arg(&zab)
             .args(words)
             .output()
