@@ -48,17 +48,15 @@ fn a_pipe_is_read_as_by_the_java_shell() {
         println!("SKIP the Java shell in a pipe: {reason}");
         return;
     }
-    let told = [true, false].map(|is_java| {
-        let daemon = start(Implementation::Zabd);
-        let server = daemon.address().to_string();
-        let ran = if is_java {
-            java(&server)
-        } else {
-            fed(&server, &[], SESSION.as_bytes())
-        };
-        sorted(&ran, &server)
-    });
-    assert_eq!(told[0], told[1]);
+    let daemon = start(Implementation::Zabd);
+    let server = daemon.address().to_string();
+    let expected = java(&server);
+    if expected.err.contains("NoClassDefFoundError") {
+        println!("SKIP the Java shell in a pipe: the archive of an earlier run has no commons-cli");
+        return;
+    }
+    let ran = fed(&server, &[], SESSION.as_bytes());
+    assert_eq!(sorted(&ran, &server), sorted(&expected, &server));
 }
 
 fn java(server: &str) -> Ran {
