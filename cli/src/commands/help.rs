@@ -3,6 +3,7 @@
 use super::{COMMANDS, Command, find_command, syntax};
 use crate::failure::Failure;
 use crate::interactive;
+use crate::recipe;
 use crate::tools::{FOUR_LETTER_WORDS, TOOLS};
 
 /// A line about each command.
@@ -16,6 +17,7 @@ const ABOUT: &[(&str, &str)] = &[
         "present a credential, such as digest user:password",
     ),
     ("admin", "ask servers in four-letter words"),
+    ("barrier", "let processes wait for each other"),
     ("bench", "measure a ZooKeeper"),
     ("close", "close the session"),
     (
@@ -28,6 +30,7 @@ const ABOUT: &[(&str, &str)] = &[
         "go on with another server, or with a new session",
     ),
     ("cp", "copy a subtree"),
+    ("counter", "a number that many count on"),
     ("create", "create a node"),
     ("delete", "delete a node without children"),
     ("deleteall", "delete a node with all below it"),
@@ -35,6 +38,7 @@ const ABOUT: &[(&str, &str)] = &[
     ("diff", "compare two subtrees, of one server or of two"),
     ("du", "count nodes and bytes by subtree"),
     ("dump", "write a subtree as lines of JSON"),
+    ("elect", "run a command while this is the elected one"),
     ("find", "find nodes by name, data, size, age, kind"),
     ("get", "show a node's data"),
     ("getAcl", "show a node's access control list"),
@@ -42,11 +46,14 @@ const ABOUT: &[(&str, &str)] = &[
     ("getEphemerals", "list this session's ephemeral nodes"),
     ("help", "explain a command"),
     ("history", "list the lines that were given"),
+    ("id", "numbers that nobody else has"),
     ("listquota", "show a quota"),
     ("load", "read back what dump has written"),
+    ("lock", "run a command while a lock is held"),
     ("ls", "list children"),
     ("mv", "move a subtree"),
     ("printwatches", "show events, or do not"),
+    ("queue", "put and take what others put"),
     ("quit", "end"),
     ("reconfig", "change the ensemble's members"),
     ("redo", "run a line again"),
@@ -163,6 +170,10 @@ fn about(name: &str) -> &'static str {
     found.map_or("", |(_, about)| about)
 }
 
+fn recipes() -> Vec<&'static str> {
+    recipe::COMMANDS.iter().map(|(name, _)| *name).collect()
+}
+
 fn of_command(name: &str) -> Result<String, Failure> {
     let syntax =
         syntax(name).ok_or_else(|| Failure::UnknownCommand(format!("Command not found {name}")))?;
@@ -199,10 +210,14 @@ fn overview() -> String {
     own.sort_unstable();
     let interactive = interactive::NAMES.iter().map(|(name, _)| *name);
     format!(
-        "zab, a shell for zabd and Apache ZooKeeper\n\n    zab [options] [command [arguments]]\n\n{OPTIONS}\n\n{}{}{}\
+        "zab, a shell for zabd and Apache ZooKeeper\n\n    zab [options] [command [arguments]]\n\n{OPTIONS}\n\n{}{}{}{}\
          zab --help command, or help command in the shell, tells more.\n\n{EXIT_CODES}\n",
         group("Commands of zkCli.sh:", named(COMMANDS)),
         group("More commands:", own),
+        group(
+            "Held while a command runs, or shared; each with a --help of its own:",
+            recipes()
+        ),
         group("Where more commands follow:", interactive.collect()),
     )
 }
@@ -241,7 +256,10 @@ mod tests {
 
     #[test]
     fn every_command_is_explained() {
-        for name in super::super::names().chain(["bench", "completions"]) {
+        for name in super::super::names()
+            .chain(["bench", "completions"])
+            .chain(recipes())
+        {
             assert_ne!(about(name), "", "{name}");
         }
         assert!(

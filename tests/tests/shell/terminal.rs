@@ -170,6 +170,7 @@ fn lines_are_completed_remembered_and_searched() {
     again.press("\x12tree");
     again.expect("tree --depth 1 /zoo");
     again.press("\x03");
+    again.expect("(CONNECTED) 0] ");
     again.run("get /");
     again.expect("two\r\nlines");
     again.run("get /none");
