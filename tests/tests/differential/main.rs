@@ -50,7 +50,10 @@ scripts! {
     containers_unused
     digest_algorithm
     digest_off
+    digest_sha3
     enforce_auth
+    ensemble_auth
+    ensemble_auth_open
     fresh
     hazards
     limit_buffer

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 use thiserror::Error;
 
 /// The hash of [`digest_id`].
@@ -22,12 +23,21 @@ pub enum DigestAlgorithm {
     Sha384,
     /// SHA-512.
     Sha512,
+    /// SHA3-224.
+    Sha3With224,
+    /// SHA3-256.
+    Sha3With256,
+    /// SHA3-384.
+    Sha3With384,
+    /// SHA3-512.
+    Sha3With512,
 }
 
 /// The name of no hash that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "`{0}` is no digest algorithm that is offered; there are SHA1, SHA-224, SHA-256, SHA-384 and SHA-512"
+    "`{0}` is no digest algorithm that is offered; there are SHA1, SHA-224, SHA-256, SHA-384, SHA-512, \
+     SHA3-224, SHA3-256, SHA3-384 and SHA3-512"
 )]
 pub struct UnknownAlgorithm(pub String);
 
@@ -42,6 +52,10 @@ impl FromStr for DigestAlgorithm {
             "SHA256" | "SHA-256" => Ok(Self::Sha256),
             "SHA384" | "SHA-384" => Ok(Self::Sha384),
             "SHA512" | "SHA-512" => Ok(Self::Sha512),
+            "SHA3-224" => Ok(Self::Sha3With224),
+            "SHA3-256" => Ok(Self::Sha3With256),
+            "SHA3-384" => Ok(Self::Sha3With384),
+            "SHA3-512" => Ok(Self::Sha3With512),
             _ => Err(UnknownAlgorithm(name.to_owned())),
         }
     }
@@ -55,6 +69,10 @@ impl DigestAlgorithm {
             Self::Sha256 => Sha256::digest(bytes).to_vec(),
             Self::Sha384 => Sha384::digest(bytes).to_vec(),
             Self::Sha512 => Sha512::digest(bytes).to_vec(),
+            Self::Sha3With224 => Sha3_224::digest(bytes).to_vec(),
+            Self::Sha3With256 => Sha3_256::digest(bytes).to_vec(),
+            Self::Sha3With384 => Sha3_384::digest(bytes).to_vec(),
+            Self::Sha3With512 => Sha3_512::digest(bytes).to_vec(),
         }
     }
 }
@@ -92,10 +110,22 @@ mod tests {
     fn other_hashes_are_what_their_names_say() {
         let sha256 = digest_id("abc", "sha-256".parse().unwrap());
         assert_eq!(sha256, "abc:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=");
-        for (name, bytes) in [("SHA-224", 28), ("SHA-384", 48), ("SHA-512", 64)] {
+        for (name, bytes) in [
+            ("SHA-224", 28),
+            ("SHA-384", 48),
+            ("SHA-512", 64),
+            ("SHA3-224", 28),
+            ("SHA3-384", 48),
+            ("SHA3-512", 64),
+        ] {
             let algorithm: DigestAlgorithm = name.parse().unwrap();
             assert_eq!(algorithm.hash(b"").len(), bytes);
         }
+        // The administrator of ZooKeeper's own test of this hash.
+        assert_eq!(
+            digest_id("super:test", "SHA3-256".parse().unwrap()),
+            "super:cRy/KPYuDpW/dtsepniTMpuiuupnWgdU9txltIfv3hA="
+        );
         assert!("MD5".parse::<DigestAlgorithm>().is_err());
     }
 }

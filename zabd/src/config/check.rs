@@ -376,6 +376,7 @@ fn auth(settings: &mut Settings) -> AuthConfig {
             .unwrap_or(DigestAlgorithm::Sha1),
         super_digest: super_digest.map(Secret),
         enforced_schemes: enforced_schemes(settings, digest_scheme_enabled),
+        ensemble_names: settings.words("ensembleAuthName"),
         providers: providers(settings),
     }
 }
@@ -417,7 +418,7 @@ fn providers(settings: &mut Settings) -> Vec<AuthProvider> {
             .find(|(class, _)| *class == written.value);
         let scheme = known.map(|(_, scheme)| *scheme);
         let message = match scheme {
-            Some("digest" | "ip") => None,
+            Some("digest" | "ip" | "ensemble") => None,
             Some(scheme) => Some(format!(
                 "has no effect: the scheme {scheme} is not served by this version"
             )),

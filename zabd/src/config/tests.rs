@@ -151,7 +151,7 @@ fn everything_wrong_is_reported_at_once_with_its_line() {
          DIR/zoo.cfg:4: error: reconfigEnabled: \"maybe\" was given, where true, false is allowed\n\
          DIR/zoo.cfg:5: error: secureClientPort: TLS is not supported by this version\n\
          DIR/zoo.cfg:6: error: electionAlg: \"0\" was given, where 3 is allowed\n\
-         DIR/zoo.cfg:7: error: DigestAuthenticationProvider.digestAlg: \"MD5\" was given, where SHA1, SHA-1, SHA, SHA-224, SHA-256, SHA-384, SHA-512 is allowed\n\
+         DIR/zoo.cfg:7: error: DigestAuthenticationProvider.digestAlg: \"MD5\" was given, where SHA1, SHA-1, SHA, SHA-224, SHA-256, SHA-384, SHA-512, SHA3-224, SHA3-256, SHA3-384, SHA3-512 is allowed\n\
          DIR/zoo.cfg:8: warning: autopurge.snapRetainCount: \"1\" is not a whole number, 3 or more, so that 3 is in force\n\
          DIR/zoo.cfg:9: error: zabd.log.level: \"loud\" was given, where off, error, warn, info, debug, trace, or target=level separated by commas is allowed\n\
          DIR/zoo.cfg:10: error: \\u is followed by something else than four hexadecimal digits\n\
@@ -385,7 +385,8 @@ fn providers_of_clusters_in_the_wild_are_understood() {
     let scratch = Scratch::new();
     let text = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n\
                 authProvider.2=org.apache.zookeeper.server.auth.DigestAuthenticationProvider\n\
-                authProvider.3=com.example.Auth\nrequireClientAuthScheme=sasl\njaasLoginRenew=3600000";
+                authProvider.3=com.example.Auth\nauthProvider.4=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider\n\
+                ensembleAuthName=east, west\nrequireClientAuthScheme=sasl\njaasLoginRenew=3600000";
     let (config, findings) = scratch.load_with(text).unwrap();
     let schemes: Vec<_> = config
         .auth
@@ -393,13 +394,17 @@ fn providers_of_clusters_in_the_wild_are_understood() {
         .iter()
         .map(|provider| provider.scheme)
         .collect();
-    assert_eq!(schemes, [Some("sasl"), Some("digest"), None]);
+    assert_eq!(
+        schemes,
+        [Some("sasl"), Some("digest"), None, Some("ensemble")]
+    );
+    assert_eq!(config.auth.ensemble_names, ["east", "west"]);
     assert_eq!(
         findings,
         "DIR/zoo.cfg:1: warning: authProvider.1: has no effect: the scheme sasl is not served by this version\n\
          DIR/zoo.cfg:3: warning: authProvider.3: has no effect: \"com.example.Auth\" is a class zabd does not know\n\
-         DIR/zoo.cfg:4: warning: requireClientAuthScheme: is not known and passed over\n\
-         DIR/zoo.cfg:5: warning: jaasLoginRenew: is not known and passed over\n"
+         DIR/zoo.cfg:6: warning: requireClientAuthScheme: is not known and passed over\n\
+         DIR/zoo.cfg:7: warning: jaasLoginRenew: is not known and passed over\n"
     );
 }
 

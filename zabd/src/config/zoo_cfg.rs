@@ -214,6 +214,8 @@ pub struct AuthConfig {
     pub super_digest: Option<Secret>,
     /// `enforce.auth.schemes`, when `enforce.auth.enabled`; then never empty, and each served.
     pub enforced_schemes: Option<Vec<String>>,
+    /// `ensembleAuthName`; none are no check.
+    pub ensemble_names: Vec<String>,
     /// `authProvider.*`.
     pub providers: Vec<AuthProvider>,
 }
@@ -240,6 +242,14 @@ pub enum DigestAlgorithm {
     Sha384,
     /// `SHA-512`.
     Sha512,
+    /// `SHA3-224`.
+    Sha3With224,
+    /// `SHA3-256`.
+    Sha3With256,
+    /// `SHA3-384`.
+    Sha3With384,
+    /// `SHA3-512`.
+    Sha3With512,
 }
 
 /// Four-letter words that are answered.
@@ -398,6 +408,10 @@ impl DigestAlgorithm {
             "SHA-256" => Some(Self::Sha256),
             "SHA-384" => Some(Self::Sha384),
             "SHA-512" => Some(Self::Sha512),
+            "SHA3-224" => Some(Self::Sha3With224),
+            "SHA3-256" => Some(Self::Sha3With256),
+            "SHA3-384" => Some(Self::Sha3With384),
+            "SHA3-512" => Some(Self::Sha3With512),
             _ => None,
         }
     }

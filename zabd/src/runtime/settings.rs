@@ -46,7 +46,8 @@ pub(super) fn state(config: &Config, hash_seed: u64) -> StateParams {
             skip: config.auth.skip_acl,
             digest: config.auth.digest_scheme_enabled,
             exact_schemes: schemes
-                .filter(|scheme| !matches!(*scheme, "ip" | "digest"))
+                // Nobody is of the scheme `ensemble`: no list can name it.
+                .filter(|scheme| !matches!(*scheme, "ip" | "digest" | "ensemble"))
                 .map(Text::from)
                 .collect(),
         },
@@ -176,6 +177,11 @@ pub(super) fn auth(config: &Config) -> ProviderParams {
                 .as_ref()
                 .map(|digest| digest.expose().to_owned()),
         }),
+        ensemble_names: auth
+            .providers
+            .iter()
+            .any(|provider| provider.scheme == Some("ensemble"))
+            .then(|| auth.ensemble_names.clone()),
         ..ProviderParams::default()
     }
 }
@@ -187,6 +193,10 @@ const fn digest_algorithm(algorithm: config::DigestAlgorithm) -> DigestAlgorithm
         config::DigestAlgorithm::Sha256 => DigestAlgorithm::Sha256,
         config::DigestAlgorithm::Sha384 => DigestAlgorithm::Sha384,
         config::DigestAlgorithm::Sha512 => DigestAlgorithm::Sha512,
+        config::DigestAlgorithm::Sha3With224 => DigestAlgorithm::Sha3With224,
+        config::DigestAlgorithm::Sha3With256 => DigestAlgorithm::Sha3With256,
+        config::DigestAlgorithm::Sha3With384 => DigestAlgorithm::Sha3With384,
+        config::DigestAlgorithm::Sha3With512 => DigestAlgorithm::Sha3With512,
     }
 }
 

@@ -8,7 +8,8 @@ const NO_QUORUM_AUTH: &str = "authentication between servers is not supported by
 
 /// Digest algorithms zabd has, under the names Java knows them by.
 pub(crate) const DIGEST_ALGORITHMS: &[&str] = &[
-    "SHA1", "SHA-1", "SHA", "SHA-224", "SHA-256", "SHA-384", "SHA-512",
+    "SHA1", "SHA-1", "SHA", "SHA-224", "SHA-256", "SHA-384", "SHA-512", "SHA3-224", "SHA3-256",
+    "SHA3-384", "SHA3-512",
 ];
 
 pub(super) const SECURITY: &[Key] = &[
@@ -39,8 +40,8 @@ pub(super) const SECURITY: &[Key] = &[
         .doc("keeps the connection of a client whose SASL authentication failed"),
     prefixed("authProvider.*", Kind::Text, "").doc(
         "class of a further authentication provider. The classes of ZooKeeper are understood; \
-         `sasl`, `x509` and `ensemble` are not served by this version, so clients and ACLs of \
-         those schemes are refused",
+         `sasl` and `x509` are not served by this version, so clients and ACLs of those schemes \
+         are refused",
     ),
     prefixed("superUser", Kind::Text, "")
         .later(NO_SASL)
@@ -57,9 +58,11 @@ pub(super) const SECURITY: &[Key] = &[
     prefixed("SASLAuthenticationProvider.superPassword", Kind::Secret, "")
         .later(NO_SASL)
         .doc("password of the DIGEST-MD5 user `super`"),
-    prefixed("ensembleAuthName", Kind::List, "")
-        .later("the scheme `ensemble` is not supported by this version")
-        .doc("names a client may claim with the scheme `ensemble`"),
+    prefixed("ensembleAuthName", Kind::List, "").doc(
+        "names a client may know this ensemble by, separated by commas: one that names another \
+         with the scheme `ensemble` is cut off, so that it tries the next server. Absent, or \
+         without `EnsembleAuthenticationProvider` among `authProvider.*`, nothing is compared",
+    ),
     prefixed(
         "IPAuthenticationProvider.usexforwardedfor",
         ONLY_TRUE,
