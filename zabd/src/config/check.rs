@@ -1,6 +1,6 @@
 //! From what was written to a valid configuration, with every finding on the way.
 
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use super::ensemble::{self, EnsembleConfig};
@@ -225,6 +225,11 @@ fn resolve(host: &str) -> Option<IpAddr> {
         .unwrap_or(host);
     if let Ok(ip) = bare.parse() {
         return Some(ip);
+    }
+    // What Java prints of an interface's address. A zone says something of addresses of one link only.
+    let zoned = bare.split_once('%').and_then(|(ip, _)| ip.parse().ok());
+    if let Some(ip) = zoned.filter(|ip: &Ipv6Addr| !ip.is_unicast_link_local()) {
+        return Some(ip.into());
     }
     Some((host, 0).to_socket_addrs().ok()?.next()?.ip())
 }

@@ -241,6 +241,8 @@ fn listeners_come_from_all_places() {
         let config = scratch.quiet(&format!("clientPortAddress={wildcard}"));
         assert_eq!(config.listeners, [all(2181)], "{wildcard}");
     }
+    let config = scratch.quiet("clientPortAddress=0:0:0:0:0:0:0:1%lo");
+    assert_eq!(config.listeners[0].to_string(), "[::1]:2181");
     let (config, _) = scratch
         .load("dataDir=DIR\nzabd.clientPortAddresses=localhost:2190\n")
         .unwrap();
