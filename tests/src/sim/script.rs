@@ -224,8 +224,9 @@ impl Story {
                 self.tell_connected(conn, response.session, response.timeout_ms)?
             }
             Effect::CloseConn { conn } => writeln!(self.printed, "  c{} closes", conn.0)?,
-            Effect::QuotaExceeded { path } => {
-                writeln!(self.printed, "quota of {path} exceeded")?;
+            Effect::QuotaExceeded { path, refused } => {
+                let what = if refused { "enforced" } else { "exceeded" };
+                writeln!(self.printed, "quota of {path} {what}")?;
             }
             Effect::Expired { session } => {
                 let name = self.name(session);

@@ -94,6 +94,8 @@ pub enum Effect {
     QuotaExceeded {
         /// The path that the quota is on.
         path: Text,
+        /// Whether the request fails for it.
+        refused: bool,
     },
     /// A session was not heard of in time; its end follows as a transaction.
     Expired {

@@ -15,7 +15,7 @@ use super::effect::Effect;
 use super::janitor::Janitor;
 use super::params::ReplicaParams;
 use super::request::overlay::{Overlay, Speculation};
-use super::request::prepare::{self, Asker};
+use super::request::prepare::{self, Asker, BeyondQuota};
 use super::request::reconfig::Membership;
 use super::session::password::{password_matches, password_of};
 use super::session::{Locals, Owner, SessionIds, SessionTracker, Upgrade};
@@ -442,8 +442,8 @@ impl Primary {
             &mut speculation,
             &mut exceeded,
         );
-        if let Some(path) = exceeded {
-            turn.effect(Effect::QuotaExceeded { path });
+        if let Some(BeyondQuota { path, refused }) = exceeded {
+            turn.effect(Effect::QuotaExceeded { path, refused });
         }
         self.enqueue(turn, header, txn, origin, None);
     }

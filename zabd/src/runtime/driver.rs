@@ -269,7 +269,7 @@ impl Driver {
                     steps.push_back(Step::Connected(conn, response))
                 }
                 Effect::CloseConn { conn } => steps.push_back(Step::Close(conn)),
-                Effect::QuotaExceeded { path } => self.on_quota_exceeded(&path),
+                Effect::QuotaExceeded { path, refused } => self.on_quota_exceeded(&path, refused),
                 Effect::Expired { session } => {
                     self.figures
                         .sessions_expired
@@ -376,14 +376,19 @@ impl Driver {
         }
     }
 
-    /// Counts it, and says it, but not more than once a second: a client provokes it.
-    fn on_quota_exceeded(&mut self, path: &str) {
-        let namespace = path.split('/').nth(1).unwrap_or_default().to_owned();
-        counter!("quota_exceeded_error_per_namespace", "key" => namespace).increment(1);
+    /// Counts what was refused, and says it, but not more than once a second: a client provokes it.
+    fn on_quota_exceeded(&mut self, path: &str, refused: bool) {
+        if refused {
+            let namespace = path.split('/').nth(1).unwrap_or_default().to_owned();
+            counter!("quota_exceeded_error_per_namespace", "key" => namespace).increment(1);
+        }
         let now_ms = self.clock.monotonic().now_ms();
         if now_ms >= self.quota_silence_until_ms {
             self.quota_silence_until_ms = now_ms + 1000;
-            warn!(path, "a request goes beyond the quota on this path");
+            warn!(
+                path,
+                refused, "a request goes beyond the quota on this path"
+            );
         }
     }
 

@@ -39,7 +39,7 @@ pub(in crate::replica) fn prepare(
     asker: Asker<'_>,
     (state, membership): (&State, Option<&Membership<'_>>),
     speculation: &mut Speculation<'_>,
-    quota_exceeded: &mut Option<Text>,
+    quota_exceeded: &mut Option<BeyondQuota>,
 ) -> Txn {
     let mut preparation = Preparation {
         params,
@@ -78,7 +78,15 @@ struct Preparation<'a, 'b> {
     membership: Option<&'a Membership<'a>>,
     speculation: &'a mut Speculation<'b>,
     /// A quota that the request goes beyond, for operators.
-    quota_exceeded: &'a mut Option<Text>,
+    quota_exceeded: &'a mut Option<BeyondQuota>,
+}
+
+/// A quota that a request goes beyond.
+pub(in crate::replica) struct BeyondQuota {
+    /// The path that the quota is on.
+    pub(in crate::replica) path: Text,
+    /// Whether the request fails for it.
+    pub(in crate::replica) refused: bool,
 }
 
 type Prepared = Result<Txn, ErrorCode>;
@@ -380,21 +388,25 @@ impl Preparation<'_, '_> {
         more_bytes: isize,
     ) -> Result<(), ErrorCode> {
         let committed = self.speculation.committed();
-        if let Some(target) = committed.softly_exceeded(node_path, more_nodes, more_bytes as i64) {
-            *self.quota_exceeded = Some(Text::from(target));
+        let more_bytes = more_bytes as i64;
+        let mut beyond = |path: &str, refused| {
+            let path = Text::from(path);
+            *self.quota_exceeded = Some(BeyondQuota { path, refused });
+        };
+        if self.params.enforce_quota {
+            match committed.exceeds_quota(node_path, more_nodes, more_bytes) {
+                Ok(None) => {}
+                Ok(Some(path)) => {
+                    beyond(path, true);
+                    return Err(ErrorCode::QuotaExceeded);
+                }
+                Err(quota::QuotaTextError) => return Err(ErrorCode::MarshallingError),
+            }
         }
-        if !self.params.enforce_quota {
-            return Ok(());
+        if let Some(path) = committed.softly_exceeded(node_path, more_nodes, more_bytes) {
+            beyond(path, false);
         }
-        match self
-            .speculation
-            .committed()
-            .exceeds_quota(node_path, more_nodes, more_bytes as i64)
-        {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(ErrorCode::QuotaExceeded),
-            Err(quota::QuotaTextError) => Err(ErrorCode::MarshallingError),
-        }
+        Ok(())
     }
 }
 

@@ -386,31 +386,33 @@ impl Tree {
         self.approximate_bytes
     }
 
-    /// Whether a hard limit forbids `more_nodes` and `more_bytes` below or at `node_path`.
+    /// The quota whose hard limits forbid `more_nodes` and `more_bytes` below or at `node_path`.
     ///
     /// # Errors
     /// When the limits are no quota text; Java then answers that the request cannot be decoded.
-    pub(crate) fn exceeds_quota(
+    pub(crate) fn exceeds_quota<'a>(
         &self,
-        node_path: &str,
+        node_path: &'a str,
         more_nodes: i64,
         more_bytes: i64,
-    ) -> Result<bool, quota::QuotaTextError> {
+    ) -> Result<Option<&'a str>, quota::QuotaTextError> {
         let Some(target) = self.quotas.covering(node_path) else {
-            return Ok(false);
+            return Ok(None);
         };
         let text = |path: &str| self.find(path).map(|id| self.data(id).unwrap_or_default());
         let (Some(limits), Some(usage)) = (
             text(&quota::limits_path(target)),
             text(&quota::stats_path(target)),
         ) else {
-            return Ok(false);
+            return Ok(None);
         };
         // Usage that is no text (somebody overwrote it) is made good at the next change; until then nothing is known.
         let Ok(usage) = StatsTrack::parse(usage) else {
-            return Ok(false);
+            return Ok(None);
         };
-        Ok(StatsTrack::parse(limits)?.would_exceed(&usage, more_nodes, more_bytes))
+        Ok(StatsTrack::parse(limits)?
+            .would_exceed(&usage, more_nodes, more_bytes)
+            .then_some(target))
     }
 
     /// The quota that `more_nodes` and `more_bytes` below or at `node_path` would exceed, enforced or not.
