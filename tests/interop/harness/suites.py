@@ -3,7 +3,7 @@
 import dataclasses
 import typing
 
-from . import kazoo_suite, program_suites, zkcli_suite
+from . import apache_suite, kazoo_suite, program_suites, zkcli_suite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Suite:
 # The longest first: they are started in this order, two at a time.
 SUITES = [
     Suite("kazoo", kazoo_suite.prepare, kazoo_suite.run, starts_server=False),
+    Suite("apache", apache_suite.prepare, apache_suite.run, starts_server=False),
     Suite("crash", program_suites.go_binaries, program_suites.run_crash),
     Suite("java", program_suites.java_classes, program_suites.run_java),
     Suite("zkcli", zkcli_suite.prepare, zkcli_suite.run),
@@ -37,6 +38,7 @@ SUITES = [
 # What `--ensemble some` runs, and through which server: `crash` and the other halves take minutes more.
 SOME = {
     "kazoo": "observer",
+    "apache": "follower",
     "java": "follower",
     "zkcli": "observer",
     "node": "observer",
