@@ -250,8 +250,12 @@ impl World {
         let more = conn.machine.is_ready() || conn.has_frame() && conn.machine.wants_frames();
         let ended = conn.ended && !more;
         // That it is let in is no sign of life: its time began when the leader committed it.
-        if let Some(session) = heard.filter(|_| server.state.is_serving()) {
-            self.sessions.on_heard(session.0, id, now_us);
+        if let Some((session, ends)) = heard.filter(|_| server.state.is_serving()) {
+            if ends {
+                self.sessions.on_last_heard(session.0);
+            } else {
+                self.sessions.on_heard(session.0, id, now_us);
+            }
         }
         for submission in submissions {
             self.input(id, Input::Submitted(submission));
@@ -323,7 +327,7 @@ fn take_frames(
     conn: &mut SimConn,
     most: u64,
     now_ms: i64,
-    heard: &mut Option<SessionId>,
+    heard: &mut Option<(SessionId, bool)>,
 ) -> Result<(), CloseReason> {
     for _ in 0..most {
         if !conn.machine.wants_frames() {
@@ -335,10 +339,9 @@ fn take_frames(
         let session = conn.machine.session();
         let kind = conn.machine.on_frame(&frame, &SimAuth)?;
         conn.heard_ms = Some(now_ms);
-        if let (FrameKind::Request(header), Some(session)) = (kind, session)
-            && header.op != OpCode::CloseSession.code()
-        {
-            *heard = Some(session);
+        if let (FrameKind::Request(header), Some(session)) = (kind, session) {
+            let ends = header.op == OpCode::CloseSession.code();
+            *heard = Some((session, ends));
         }
     }
     Ok(())

@@ -77,6 +77,11 @@ impl Sessions {
         }
     }
 
+    /// A client ends its session: it may be gone before anybody knows, and then nobody waits for it any longer.
+    pub(super) fn on_last_heard(&mut self, session: i64) {
+        self.heard.remove(&session);
+    }
+
     /// A leader hears of a session.
     pub(super) fn at_leader(&mut self, leader: Node, session: i64, at_ms: i64) {
         let signs = self.leaders.entry(leader).or_default();

@@ -425,7 +425,8 @@ impl Election {
             .find(|(votes, supporters)| {
                 // The leader itself must say so: the others may not have noticed that it is gone.
                 let is_leading = if vote.leader == self.params.me {
-                    is_this_round
+                    // They may not have noticed either that it was gone, and with it what it had.
+                    is_this_round && !looking.initial.is_damaged()
                 } else {
                     let leader = votes.get(&vote.leader);
                     leader.is_some_and(|ballot| ballot.state == PeerState::Leading)
