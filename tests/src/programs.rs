@@ -18,14 +18,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts clients in a network namespace; `hosts` are names or addresses with ports, separated by commas. `first`
+    /// Starts clients, in a network namespace or not; `hosts` are names or addresses with ports, separated by commas. `first`
     /// is the number of the first client: no other client of a history may have one of theirs.
     ///
     /// # Errors
     /// When there is no Python, or no such kind.
     pub fn start(
         kind: &str,
-        namespace: &str,
+        namespace: Option<&str>,
         hosts: &str,
         clients: usize,
         first: usize,
@@ -35,8 +35,11 @@ impl Program {
             ["kazoo", "java"].contains(&kind),
             "there are no clients of the kind {kind}"
         );
-        let child = Command::new("ip")
-            .args(["netns", "exec", namespace, "python3"])
+        let mut command = Command::new(if namespace.is_some() { "ip" } else { "python3" });
+        if let Some(namespace) = namespace {
+            command.args(["netns", "exec", namespace, "python3"]);
+        }
+        let child = command
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/registers.py"))
             .args([kind, hosts])
             .arg(&file)

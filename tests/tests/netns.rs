@@ -174,7 +174,14 @@ impl Load {
                 let namespace = world.network.namespace(Host::Clients);
                 let file = history_file(kind, seed);
                 let first = CLIENTS * (number + 1);
-                Program::start(kind, &namespace, &hosts.join(","), CLIENTS, first, file)
+                Program::start(
+                    kind,
+                    Some(&namespace),
+                    &hosts.join(","),
+                    CLIENTS,
+                    first,
+                    file,
+                )
             });
         Ok(Self {
             registers,

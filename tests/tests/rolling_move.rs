@@ -2,12 +2,17 @@
 //!
 //! Skipped, with a word about why, where Apache ZooKeeper cannot be run; fails then if `CI` is set.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use zabd_tests::ensemble::Ensemble;
+use zabd_tests::linearizability::{Checker, Verdict};
+use zabd_tests::programs::Program;
 use zabd_tests::raw::four_letter_word;
+use zabd_tests::registers::Registers;
 use zabd_tests::servers::{Implementation, Setup, apache_unavailable, zabd_binary};
 use zabd_tests::writers::Writers;
 
@@ -36,9 +41,72 @@ fn exit_of(ensemble: &Ensemble, number: usize, word: &str) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Moves every server, one after the other, while writers write.
-fn roll(ensemble: &mut Ensemble, to: Implementation, writers: &Writers) -> anyhow::Result<()> {
+/// Clients of three kinds, and what they saw.
+struct Load {
+    writers: Writers,
+    registers: Registers,
+    programs: Vec<Program>,
+}
+
+/// Of each kind.
+const CLIENTS: usize = 2;
+
+impl Load {
+    fn start(ensemble: &Ensemble) -> anyhow::Result<Self> {
+        let book = ensemble.book();
+        let registers = Registers::start(CLIENTS, &book, 1, &mut ensemble.client(0)?)?;
+        let hosts: Vec<_> = book.all().iter().map(ToString::to_string).collect();
+        let programs = ["kazoo", "java"].into_iter().zip(1..).map(|(kind, place)| {
+            let (file, first) = (history_file(kind), CLIENTS * place);
+            Program::start(kind, None, &hosts.join(","), CLIENTS, first, file)
+        });
+        Ok(Self {
+            writers: Writers::start(3, book, 1),
+            programs: programs.collect::<anyhow::Result<_>>()?,
+            registers,
+        })
+    }
+
+    fn turn_page(&mut self, ensemble: &Ensemble, number: usize) -> anyhow::Result<()> {
+        let page = self.registers.turn_page(&mut ensemble.client(number)?)?;
+        let mut programs = self.programs.iter_mut();
+        programs.try_for_each(|program| program.turn_page(page))
+    }
+
+    /// Everything that was acknowledged is there, and what clients saw can have happened.
+    fn finish(self, ensemble: &Ensemble) -> anyhow::Result<()> {
+        let (writers, history) = (self.writers.finish()?, self.registers.finish()?);
+        let mut files = vec![history_file("rust")];
+        history.save(&files[0])?;
+        eprintln!("rust {} operations", history.answered());
+        for program in self.programs {
+            let (said, file) = program.finish()?;
+            eprintln!("{said}");
+            files.push(file);
+        }
+        let tree = ensemble.same_tree()?;
+        writers.iter().try_for_each(|writer| writer.check(&tree))?;
+        match Checker::build()?.map(|checker| checker.check(&files)) {
+            None => eprintln!("not checked for linearizability: there is no Go here"),
+            Some(verdict) => match verdict? {
+                Verdict::Linearizable(said) => eprintln!("{said}"),
+                other => bail!("{other:?}; see {files:?}"),
+            },
+        }
+        Ok(files.iter().try_for_each(fs::remove_file)?)
+    }
+}
+
+fn history_file(kind: &str) -> PathBuf {
+    let name = format!("zabd-rolling-move-{}-{kind}.history", std::process::id());
+    std::env::temp_dir().join(name)
+}
+
+/// Moves every server, one after the other, while clients go on.
+fn roll(ensemble: &mut Ensemble, to: Implementation, load: &mut Load) -> anyhow::Result<()> {
     for number in order(ensemble)? {
+        load.turn_page(ensemble, number)?;
+        let writers = &load.writers;
         writers.wait_for(100)?;
         ensemble.stop(number)?;
         if to == Implementation::Apache {
@@ -66,16 +134,14 @@ fn story() -> anyhow::Result<()> {
         .property("zookeeper.preAllocSize", "256")
         .property("zookeeper.4lw.commands.whitelist", "*");
     let mut ensemble = Ensemble::start_of(&[Implementation::Apache; 3], 3, setup)?;
-    let writers = Writers::start(3, ensemble.book(), 1);
-    let rolled = writers
+    let mut load = Load::start(&ensemble)?;
+    let rolled = load
+        .writers
         .wait_for(600)
-        .and_then(|()| roll(&mut ensemble, Implementation::Zabd, &writers))
-        .and_then(|()| roll(&mut ensemble, Implementation::Apache, &writers));
+        .and_then(|()| roll(&mut ensemble, Implementation::Zabd, &mut load))
+        .and_then(|()| roll(&mut ensemble, Implementation::Apache, &mut load));
     let told = rolled.and_then(|()| {
-        // What the writers saw says more than that they stopped.
-        let writers = writers.finish()?;
-        let tree = ensemble.same_tree()?;
-        writers.iter().try_for_each(|writer| writer.check(&tree))?;
+        load.finish(&ensemble)?;
         for number in ensemble.all() {
             let log = ensemble.server(number).log();
             for words in [
