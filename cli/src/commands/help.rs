@@ -9,12 +9,12 @@ use crate::tools::{FOUR_LETTER_WORDS, TOOLS};
 /// A line about each command.
 const ABOUT: &[(&str, &str)] = &[
     (
-        "addWatch",
-        "leave a lasting watch on a node, or on all below it",
-    ),
-    (
         "addauth",
         "present a credential, such as digest user:password",
+    ),
+    (
+        "addWatch",
+        "leave a lasting watch on a node, or on all below it",
     ),
     ("admin", "ask servers in four-letter words"),
     ("barrier", "let processes wait for each other"),
