@@ -142,6 +142,7 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
             Planted::LogTailLost,
             Planted::DurableBeforeSync,
             Planted::RepairedVotes,
+            Planted::SnapshotAlone,
         ],
     ),
     (

@@ -7,6 +7,7 @@ use jute_codec::Zxid;
 use zabd::replica::effect::WriteSeq;
 use zabd::replica::zab::{Epochs, LogPlace};
 
+use super::net::Staged;
 use crate::sim::rng::Rng;
 
 /// A transaction as it is in logs and on the wire.
@@ -33,8 +34,8 @@ pub(super) enum Written {
     Epochs(Epochs),
     /// Everything after this one is forgotten.
     Cut(Zxid),
-    /// A snapshot takes the place of everything; it came on this connection.
-    History(Vec<Logged>, u64),
+    /// A leader's history takes the place of everything.
+    History(Staged),
 }
 
 /// Something to write.
@@ -58,8 +59,6 @@ pub(super) struct Disk {
     pub(super) folded: usize,
     /// The log begins behind so many.
     pub(super) purged: usize,
-    /// The mark of a history that is being taken over.
-    pub(super) incomplete: bool,
     /// The mark of a copy that was set aside, until there is another one.
     pub(super) lacks: bool,
     pub(super) full: bool,
@@ -76,7 +75,7 @@ impl Disk {
                 self.latest.truncate(through(&self.latest, *zxid));
                 self.stay_within();
             }
-            Written::Epochs(_) | Written::History(..) => {}
+            Written::Epochs(_) | Written::History(_) => {}
         }
         self.pending.push_back(write);
     }
@@ -89,12 +88,11 @@ impl Disk {
             Written::Txn(logged) => self.durable.push(logged.clone()),
             Written::Epochs(epochs) => self.epochs = *epochs,
             Written::Cut(zxid) => self.durable.truncate(through(&self.durable, *zxid)),
-            Written::History(history, _) => {
-                self.durable.clone_from(history);
-                self.latest.clone_from(history);
-                self.folded = history.len();
+            Written::History(staged) => {
+                self.durable.clone_from(&staged.history);
+                self.latest.clone_from(&staged.history);
+                self.folded = staged.folded;
                 self.purged = self.folded;
-                self.incomplete = true;
             }
         }
         Some(write)

@@ -8,7 +8,7 @@ use jute_codec::Zxid;
 use jute_codec::quorum::{LeaderPacket, LearnerPacket, Notification};
 use zabd::replica::zab::LinkId;
 
-use super::disk::Logged;
+use super::disk::{Logged, last};
 
 /// A server, by its id, or a client.
 pub(super) type Node = i64;
@@ -67,6 +67,90 @@ pub(super) enum Out {
     Snapshot { through: Zxid },
 }
 
+/// A leader's history as a learner receives it: a snapshot, and what comes behind it. It is put in place as a whole, or
+/// not at all.
+#[derive(Debug, Clone)]
+pub(super) struct Staged {
+    /// The connection that it comes on.
+    pub(super) link: u64,
+    pub(super) history: Vec<Logged>,
+    /// So many are in the snapshot itself.
+    pub(super) folded: usize,
+    /// So many are committed; the others are proposed.
+    pub(super) committed: usize,
+    /// Who leads from now on, if a change of the members that is committed has said so.
+    pub(super) successor: Option<Node>,
+}
+
+/// What becomes of a packet behind a snapshot.
+#[derive(Debug)]
+pub(super) enum Staging {
+    /// It is a part of what is staged.
+    Taken,
+    /// All of it is there; the packet comes again when it is in place.
+    Whole(LeaderPacket),
+    /// Nobody can make anything of it: the connection is of no use.
+    Refused,
+}
+
+impl Staged {
+    pub(super) const fn new(link: u64, history: Vec<Logged>) -> Self {
+        let folded = history.len();
+        Self {
+            link,
+            history,
+            folded,
+            committed: folded,
+            successor: None,
+        }
+    }
+
+    /// As [`zabd::image::Behind`] does it.
+    pub(super) fn take(&mut self, packet: LeaderPacket) -> Staging {
+        let is_taken = match packet {
+            LeaderPacket::Proposal { zxid, txn } => self.propose(zxid, txn),
+            LeaderPacket::Commit { zxid } => self.commit(zxid, None),
+            LeaderPacket::Inform { zxid, txn } => {
+                self.propose(zxid, txn) && self.commit(zxid, None)
+            }
+            LeaderPacket::CommitAndActivate { zxid, leader } => self.commit(zxid, Some(leader)),
+            LeaderPacket::InformAndActivate { zxid, leader, txn } => {
+                self.propose(zxid, txn) && self.commit(zxid, Some(leader))
+            }
+            LeaderPacket::Ping { .. } => true,
+            packet @ LeaderPacket::NewLeader { .. } => return Staging::Whole(packet),
+            _ => false,
+        };
+        if is_taken {
+            Staging::Taken
+        } else {
+            Staging::Refused
+        }
+    }
+
+    fn propose(&mut self, zxid: Zxid, txn: Bytes) -> bool {
+        let logged = last(&self.history);
+        if zxid <= logged && self.committed == self.history.len() {
+            return true;
+        }
+        let follows = zxid.0 == logged.0 + 1 || zxid.epoch() > logged.epoch();
+        if follows {
+            self.history.push(Logged { zxid, txn });
+        }
+        follows && zxid.counter() != 0
+    }
+
+    fn commit(&mut self, zxid: Zxid, leader: Option<Node>) -> bool {
+        let oldest = self.history.get(self.committed);
+        if oldest.is_some_and(|logged| logged.zxid == zxid) {
+            self.committed += 1;
+            self.successor = leader.or(self.successor);
+            return true;
+        }
+        zxid <= last(&self.history[..self.committed])
+    }
+}
+
 /// One end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
@@ -90,7 +174,9 @@ pub(super) struct Link {
     pub(super) busy: bool,
     /// A snapshot was sent as of this one.
     pub(super) in_snapshot: Zxid,
-    /// A snapshot has come and is not in place: nothing is read.
+    /// A snapshot has come, NEWLEADER has not.
+    pub(super) staged: Option<Staged>,
+    /// A snapshot is about to come, or all of a history has come and is not in place: nothing is read.
     pub(super) stalled: bool,
     /// Of a client that has a session: the epoch in which the server serves.
     pub(super) epoch: i64,
@@ -106,6 +192,7 @@ impl Link {
             outbox: VecDeque::new(),
             busy: false,
             in_snapshot: Zxid::ZERO,
+            staged: None,
             stalled: false,
             epoch: 0,
         }

@@ -70,11 +70,13 @@ pub enum Planted {
     RepairedVotes,
     /// Servers do not say who the members are that they went by when they began to serve.
     MembersUnsaid,
+    /// A leader's snapshot is put in place before what stands behind it has come.
+    SnapshotAlone,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::AckNamesNext,
         Self::DurableBeforeSync,
         Self::LogTailLost,
@@ -106,6 +108,7 @@ impl Planted {
         Self::RepairedVotes,
         Self::ReadOnlyTakesWrites,
         Self::ReadOnlyForAll,
+        Self::SnapshotAlone,
     ];
 }
 
@@ -282,6 +285,13 @@ impl Plan {
         if matches!(planted, Planted::RepairedVotes) {
             self.changes = false;
             self.faults.damage = true;
+        }
+        if matches!(planted, Planted::SnapshotAlone) {
+            // Snapshots have to be old, and power cuts frequent.
+            self.force_snapshot_sync = true;
+            self.fold_us = 50_000_000;
+            self.sync_us = 50_000;
+            self.faults.count = 60;
             self.faults.crashes = true;
         }
         self

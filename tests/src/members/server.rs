@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use jute_codec::proto::{ConnectResponse, ReplyHeader};
-use jute_codec::quorum::LearnerPacket;
 use jute_codec::txn::Txn;
 use jute_codec::{Text, Zxid};
 use zabd::replica::Replica;
@@ -250,7 +249,7 @@ impl World {
                 .iter()
                 .map(|logged| (logged.zxid, logged.txn.clone()))
                 .collect(),
-            may_lack: server.disk.incomplete || server.disk.lacks && !repaired_votes,
+            may_lack: server.disk.lacks && !repaired_votes,
         };
         server.state = rebuilt(seed, &history)?;
         server.verified = 0;
@@ -466,10 +465,7 @@ impl World {
                 Effect::CloseConn { conn } => Step::Close(conn),
                 Effect::Synced { conn, xid, path } => Step::Synced(conn, xid, path),
                 Effect::Answered { conn, xid, answer } => Step::Answered(conn, xid, answer),
-                Effect::Serve => {
-                    self.server(id).disk.incomplete = false;
-                    Step::Serve(true)
-                }
+                Effect::Serve => Step::Serve(true),
                 Effect::StopServing => Step::Serve(false),
                 Effect::Config { .. } if self.plan.has(Planted::MembersUnsaid) => continue,
                 Effect::Config { text, version } => Step::Config(text, version),
@@ -506,12 +502,7 @@ impl World {
             ZabEffect::SendSnapshot { link, through } => {
                 self.send_out(id, link, Out::Snapshot { through });
             }
-            ZabEffect::ToLeader { link, packet } => {
-                if matches!(packet, LearnerPacket::Ack { zxid } if zxid.counter() == 0) {
-                    self.server(id).disk.incomplete = false;
-                }
-                self.send_up(id, link, packet);
-            }
+            ZabEffect::ToLeader { link, packet } => self.send_up(id, link, packet),
             ZabEffect::Members { configs } => self.on_members(id, &configs),
             ZabEffect::LookUp { link, zxid } => {
                 let found = self.servers[&id].disk.look_up(zxid);

@@ -2,13 +2,14 @@
 
 use jute_codec::txn::TxnEntry;
 use zabd::replica::effect::WriteSeq;
+use zabd::replica::ensemble::ServerId;
 use zabd::replica::input::Input;
 use zabd::replica::zab::{ZabEffect, ZabInput};
 use zabd::state::{Committed, Outputs, Service, State, StateParams};
 
 use super::check::{Check, broken, replicas_agree};
 use super::disk::{Logged, Write, Written, last, through};
-use super::net::Node;
+use super::net::{Node, Staged};
 use super::plan::Planted;
 use super::world::{Event, World};
 
@@ -51,9 +52,9 @@ impl World {
         }
     }
 
-    /// A snapshot has come.
-    pub(super) fn install(&mut self, id: Node, number: u64, history: Vec<Logged>) {
-        let server = self.server(id);
+    /// A leader's history has come.
+    pub(super) fn install(&mut self, id: Node, staged: Staged) {
+        let (server, number) = (self.server(id), staged.link);
         if server
             .expecting
             .take_if(|expected| *expected == number)
@@ -62,7 +63,7 @@ impl World {
             if let Some(link) = self.net.links.get_mut(&number) {
                 link.stalled = true;
             }
-            self.write(id, Write::unnumbered(Written::History(history, number)));
+            self.write(id, Write::unnumbered(Written::History(staged)));
         }
     }
 
@@ -134,17 +135,35 @@ impl World {
     fn replaced(&mut self, id: Node, what: Written) -> Check {
         let seed = self.plan.seed;
         let server = self.server(id);
-        let history = match &what {
-            Written::History(history, _) => history.clone(),
-            Written::Cut(zxid) => server.applied[..through(&server.applied, *zxid)].to_vec(),
+        let (history, number, input) = match what {
+            Written::History(staged) => {
+                let Staged {
+                    link,
+                    mut history,
+                    committed,
+                    successor,
+                    ..
+                } = staged;
+                let pending = history.split_off(committed).into_iter();
+                let installed = ZabInput::Installed {
+                    zxid: last(&history),
+                    pending: pending.map(|logged| (logged.zxid, logged.txn)).collect(),
+                    successor: successor.map(ServerId),
+                };
+                (history, Some(link), installed)
+            }
+            Written::Cut(zxid) => {
+                let history = server.applied[..through(&server.applied, zxid)].to_vec();
+                let zxid = last(&history);
+                (history, None, ZabInput::Truncated { zxid })
+            }
             Written::Txn(_) | Written::Epochs(_) => return Ok(()),
         };
         server.state = rebuilt(seed, &history)?;
         server.verified = 0;
-        let zxid = last(&history);
         server.applied = history;
-        self.input(id, Input::Peer(ZabInput::Installed { zxid }));
-        if let Written::History(_, number) = what {
+        self.input(id, Input::Peer(input));
+        if let Some(number) = number {
             self.unstall(number);
         }
         Ok(())

@@ -9,7 +9,7 @@ use zabd::replica::zab::{LinkId, ZabInput};
 
 use super::check::Check;
 use super::disk::{Logged, last};
-use super::net::{End, Item, Link, Node, Out, Way};
+use super::net::{End, Item, Link, Node, Out, Staged, Staging, Way};
 use super::plan::Planted;
 use super::world::{Event, World};
 
@@ -244,20 +244,18 @@ impl World {
         let (id, boot, link) = (end.node, end.boot, end.id);
         match item {
             Item::Opened => self.tell(id, boot, ZabInput::LinkUp { link }),
-            Item::FromLeader(packet) => {
-                // What follows SNAP is not for the replica.
-                let is_snap = matches!(packet, LeaderPacket::Snap { .. });
-                self.tell(id, boot, ZabInput::FromLeader { link, packet });
-                if is_snap && let Some(link) = self.net.links.get_mut(&number) {
-                    link.stalled = true;
-                }
-            }
+            Item::FromLeader(packet) => self.on_leader_packet(number, end, packet),
             Item::FromLearner(packet) => {
                 self.tell(id, boot, ZabInput::FromLearner { link, packet });
             }
             Item::Snapshot(history) => {
                 self.tell(id, boot, ZabInput::Heard { link });
-                self.install(id, number, history);
+                let staged = Staged::new(number, history);
+                if self.plan.has(Planted::SnapshotAlone) {
+                    self.install(id, staged);
+                } else if let Some(link) = self.net.links.get_mut(&number) {
+                    link.staged = Some(staged);
+                }
             }
             Item::End => {
                 if let Some(link) = self.net.links.get_mut(&number) {
@@ -270,6 +268,35 @@ impl World {
             Item::Bytes(_) => {}
         }
         Ok(())
+    }
+
+    /// What comes behind a snapshot, up to NEWLEADER, is put in place with it.
+    fn on_leader_packet(&mut self, number: u64, end: End, packet: LeaderPacket) {
+        let (id, boot, link) = (end.node, end.boot, end.id);
+        let arrived_us = self.now_us;
+        let Some(wire) = self.net.links.get_mut(&number) else {
+            return;
+        };
+        let Some(staged) = &mut wire.staged else {
+            // What follows SNAP is not for the replica.
+            wire.stalled = matches!(packet, LeaderPacket::Snap { .. });
+            return self.tell(id, boot, ZabInput::FromLeader { link, packet });
+        };
+        match staged.take(packet) {
+            Staging::Taken => self.tell(id, boot, ZabInput::Heard { link }),
+            Staging::Whole(packet) => {
+                let whole = wire.staged.take();
+                let again = (arrived_us, Item::FromLeader(packet));
+                wire.pipe_mut(Way::ToCaller).items.push_front(again);
+                if let Some(whole) = whole {
+                    self.install(id, whole);
+                }
+            }
+            Staging::Refused => {
+                self.close(id, link);
+                self.tell(id, boot, ZabInput::LinkDown { link });
+            }
+        }
     }
 
     fn accept(&mut self, number: u64) {
@@ -504,7 +531,9 @@ fn is_in(packet: &LeaderPacket, snapshot: Zxid) -> bool {
     match packet {
         LeaderPacket::Proposal { zxid, .. }
         | LeaderPacket::Commit { zxid }
-        | LeaderPacket::Inform { zxid, .. } => *zxid <= snapshot,
+        | LeaderPacket::CommitAndActivate { zxid, .. }
+        | LeaderPacket::Inform { zxid, .. }
+        | LeaderPacket::InformAndActivate { zxid, .. } => *zxid <= snapshot,
         _ => false,
     }
 }

@@ -106,6 +106,8 @@ pub enum Seen<'a> {
         server: Server,
         /// The history.
         history: &'a [Entry],
+        /// As much of it as is applied.
+        applied: &'a [Entry],
     },
     /// A write has reached the disk.
     OnDisk {
@@ -321,10 +323,14 @@ impl Book {
                 ghost.log.truncate(through(&ghost.log, *zxid));
                 ghost.applied.truncate(through(&ghost.applied, *zxid));
             }
-            Seen::Replaced { server, history } => {
+            Seen::Replaced {
+                server,
+                history,
+                applied,
+            } => {
                 let ghost = self.servers.entry(*server).or_default();
                 ghost.log = history.to_vec();
-                ghost.applied = history.to_vec();
+                ghost.applied = applied.to_vec();
             }
             Seen::OnDisk { server, written } => {
                 let ghost = self.servers.entry(*server).or_default();

@@ -8,6 +8,7 @@ use zabd::replica::zab::{Epochs, LogPlace};
 
 use super::book::Written;
 use super::entry::{Entry, last, through};
+use super::net::Extent;
 use crate::sim::rng::Rng;
 
 /// Something to write.
@@ -16,8 +17,8 @@ pub(super) struct Write {
     /// Its number; cuts and snapshots have none.
     pub(super) seq: Option<WriteSeq>,
     pub(super) what: Written,
-    /// The connection that a snapshot has come on, and how much of the history was in the snapshot itself.
-    pub(super) snapshot: Option<(u64, usize)>,
+    /// Of a leader's history: what is what in it.
+    pub(super) extent: Option<Extent>,
 }
 
 /// The disk. What was handed to it is in `latest`, what is safe in `durable`.
@@ -104,7 +105,7 @@ impl Disk {
                     self.durable.clone_from(history);
                 }
                 self.latest.clone_from(history);
-                self.folded = write.snapshot.map_or(0, |(_, folded)| folded);
+                self.folded = write.extent.map_or(0, |extent| extent.folded);
                 self.purged = self.folded;
             }
         }
@@ -221,7 +222,7 @@ mod tests {
                 disk.push(Write {
                     seq: Some(WriteSeq(number.cast_unsigned())),
                     what: Written::Entry(entry),
-                    snapshot: None,
+                    extent: None,
                 });
             }
             assert_eq!((disk.durable.len(), disk.latest.len()), (2, 5));

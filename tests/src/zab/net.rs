@@ -8,7 +8,7 @@ use jute_codec::quorum::{LeaderPacket, LearnerPacket, Notification};
 use zabd::replica::zab::LinkId;
 
 use super::book::{Link, Server};
-use super::entry::Entry;
+use super::entry::{Entry, last};
 
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,13 +56,101 @@ pub(super) struct End {
 }
 
 /// A snapshot, and what has come behind it: together they take the place of a history, or not at all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Staged {
     pub(super) history: Vec<Entry>,
-    /// So many were in the snapshot itself.
+    pub(super) extent: Extent,
+}
+
+/// What is what in a history that is being received.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    /// The connection that it comes on.
+    pub(super) conn: u64,
+    /// As of when the snapshot is, as the leader says.
+    pub(super) named: Zxid,
+    /// So many are in the snapshot itself.
     pub(super) folded: usize,
-    /// Proposed behind it, and not committed yet.
-    pub(super) proposed: VecDeque<(Entry, LeaderPacket)>,
+    /// So many are committed; the others are proposed.
+    pub(super) committed: usize,
+    /// Who leads from now on, if a change of the members that is committed has said so.
+    pub(super) successor: Option<Server>,
+}
+
+/// What becomes of a packet behind a snapshot.
+#[derive(Debug)]
+pub(super) enum Staging {
+    /// It is a part of what is staged.
+    Taken,
+    /// It is for the core.
+    Passed(LeaderPacket),
+    /// Nobody can make anything of it: the connection is of no use.
+    Refused,
+}
+
+impl Staged {
+    pub(super) const fn new(conn: u64, named: Zxid, history: Vec<Entry>) -> Self {
+        let folded = history.len();
+        let extent = Extent {
+            conn,
+            named,
+            folded,
+            committed: folded,
+            successor: None,
+        };
+        Self { history, extent }
+    }
+
+    /// The newest transaction.
+    pub(super) fn logged(&self) -> Zxid {
+        last(&self.history).max(self.extent.named)
+    }
+
+    /// As [`zabd::image::Behind`] does it.
+    pub(super) fn take(&mut self, packet: LeaderPacket) -> Staging {
+        let is_taken = match packet {
+            LeaderPacket::Proposal { zxid, txn } => self.propose(zxid, &txn),
+            LeaderPacket::Commit { zxid } => self.commit(zxid, None),
+            LeaderPacket::Inform { zxid, txn } => {
+                self.propose(zxid, &txn) && self.commit(zxid, None)
+            }
+            LeaderPacket::CommitAndActivate { zxid, leader } => self.commit(zxid, Some(leader)),
+            LeaderPacket::InformAndActivate { zxid, leader, txn } => {
+                self.propose(zxid, &txn) && self.commit(zxid, Some(leader))
+            }
+            LeaderPacket::Ping { .. } => true,
+            packet @ LeaderPacket::NewLeader { .. } => return Staging::Passed(packet),
+            _ => false,
+        };
+        if is_taken {
+            Staging::Taken
+        } else {
+            Staging::Refused
+        }
+    }
+
+    fn propose(&mut self, zxid: Zxid, txn: &[u8]) -> bool {
+        let logged = self.logged();
+        if zxid <= logged && self.extent.committed == self.history.len() {
+            return true;
+        }
+        let follows = zxid.0 == logged.0 + 1 || zxid.epoch() > logged.epoch();
+        if follows {
+            self.history.push(Entry::read(zxid, txn));
+        }
+        follows && zxid.counter() != 0
+    }
+
+    fn commit(&mut self, zxid: Zxid, leader: Option<Server>) -> bool {
+        let extent = &mut self.extent;
+        let oldest = self.history.get(extent.committed);
+        if oldest.is_some_and(|entry| entry.zxid == zxid) {
+            extent.committed += 1;
+            extent.successor = leader.or(extent.successor);
+            return true;
+        }
+        zxid <= last(&self.history[..extent.committed]).max(extent.named)
+    }
 }
 
 /// A connection.
@@ -78,6 +166,8 @@ pub(super) struct Conn {
     pub(super) busy: bool,
     /// A snapshot was sent as of this one.
     pub(super) in_snapshot: Zxid,
+    /// What SNAP said.
+    pub(super) named: Zxid,
     /// A snapshot has come, NEWLEADER has not.
     pub(super) staged: Option<Staged>,
     /// The learner reads nothing while it installs a snapshot.

@@ -19,7 +19,8 @@
 //! | `LEADERINFO Z`, `DIFF Z`, `TRUNC Z`, `SNAP Z`, `PROPOSAL Z`, `COMMIT Z`, `NEWLEADER Z`, `UPTODATE` | what the leader says |
 //! | `NEWLEADER Z voters=.. as-of=Z` | the same with the newest members that the leader knows |
 //! | `PROPOSAL Z voters=..`, `ACTIVATE Z leader=N`, `INFORMACTIVATE Z leader=N voters=..` | the same of a change of the members |
-//! | `installed Z`, `broken-off` | a history was replaced, or was not |
+//! | `truncated Z` | the history was cut |
+//! | `installed Z [pending=H] [leader=N]`, `broken-off` | it was replaced, and has more proposals behind that; or it was not |
 //! | `durable` | everything written is on disk |
 //! | `link-down L` | a connection is gone |
 
@@ -121,9 +122,23 @@ impl Story {
                 let (voters, observers) = (ids(&options, "voters")?, ids(&options, "observers")?);
                 self.propose(|zxid| Entry::change(zxid, 0, voters, observers))?;
             }
+            "truncated" => {
+                let zxid = zxid(rest.first().context("a zxid")?)?;
+                self.cut(zxid);
+                self.step(ZabInput::Truncated { zxid });
+            }
             "installed" => {
                 let zxid = zxid(rest.first().context("a zxid")?)?;
-                self.install(zxid);
+                let pending = option("pending").map_or(Ok(Vec::new()), history)?;
+                let pending = pending
+                    .iter()
+                    .map(|entry| (entry.zxid, Entry::bytes(entry.number)));
+                self.cut(zxid);
+                self.step(ZabInput::Installed {
+                    zxid,
+                    pending: pending.collect(),
+                    successor: number("leader").ok().map(ServerId),
+                });
             }
             "broken-off" => self.step(ZabInput::NotInstalled),
             "durable" => self.step(ZabInput::Durable(self.asked)),
@@ -262,14 +277,13 @@ impl Story {
     }
 
     /// History and log end with `zxid`, and the server is told what that says of the members.
-    fn install(&mut self, zxid: Zxid) {
+    fn cut(&mut self, zxid: Zxid) {
         self.log.truncate(super::entry::through(&self.log, zxid));
         let mut effects = Vec::new();
         if let Some(zab) = &mut self.zab {
             logged(&self.log, |logged| zab.know_members(logged, &mut effects));
         }
         self.tell(effects);
-        self.step(ZabInput::Installed { zxid });
     }
 
     fn learner(&mut self, link: LinkId, server: i64, accepted: i64, observes: bool) {

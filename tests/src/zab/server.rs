@@ -12,7 +12,7 @@ use super::book::{Seen, Server, Written};
 use super::check::{Check, broken};
 use super::disk::{Aside, Disk, Write};
 use super::entry::{Entry, last};
-use super::net::{Out, Way};
+use super::net::{Out, Staged, Way};
 use super::plan::{Plan, Planted};
 use super::world::{Event, World};
 
@@ -39,7 +39,7 @@ pub(super) struct SimServer {
     /// The connection on which a snapshot is waited for.
     pub(super) expecting: Option<u64>,
     /// Snapshots that have come and were not asked for yet.
-    pub(super) snapshots: BTreeMap<u64, (Vec<Entry>, usize)>,
+    pub(super) snapshots: BTreeMap<u64, Staged>,
     pub(super) accepted: u64,
     /// Transactions of clients that wait for an answer.
     asked: BTreeSet<u64>,
@@ -313,7 +313,10 @@ impl World {
         let mut effects = self.hasty(&input);
         let server = self.server(id);
         if let Some(zab) = &mut server.zab {
-            if matches!(input, ZabInput::Installed { .. }) {
+            if matches!(
+                input,
+                ZabInput::Truncated { .. } | ZabInput::Installed { .. }
+            ) {
                 logged(&server.applied, |logged| {
                     zab.know_members(logged, &mut effects)
                 });
@@ -596,6 +599,7 @@ const fn kind(input: &ZabInput) -> &'static str {
         ZabInput::Checked { .. } => "checked",
         ZabInput::LookedUp { .. } => "looked up",
         ZabInput::Heard { .. } => "heard",
+        ZabInput::Truncated { .. } => "truncated",
         ZabInput::Installed { .. } => "installed",
         ZabInput::NotInstalled => "not installed",
         ZabInput::Wakeup => "wakeup",

@@ -2,12 +2,14 @@
 
 use jute_codec::Zxid;
 use zabd::replica::effect::WriteSeq;
+use zabd::replica::ensemble::ServerId;
 use zabd::replica::zab::{LinkId, ZabInput};
 
 use super::book::{Seen, Server, Written};
 use super::check::{Check, broken};
 use super::disk::Write;
-use super::entry::{Entry, last, through};
+use super::entry::{last, through};
+use super::net::{Extent, Staged};
 use super::plan::Planted;
 use super::world::{Event, World};
 
@@ -50,7 +52,7 @@ impl World {
 
     pub(super) fn truncate(&mut self, id: Server, zxid: Zxid) -> Check {
         if self.plan.has(Planted::TruncIgnored) {
-            self.feed_later(1000, id, ZabInput::Installed { zxid });
+            self.feed_later(1000, id, ZabInput::Truncated { zxid });
             return Ok(());
         }
         let server = self.server(id);
@@ -73,13 +75,14 @@ impl World {
         };
         let server = self.server(id);
         match server.snapshots.remove(&number) {
-            Some((history, folded)) => self.install(id, number, history, folded),
+            Some(staged) => self.install(id, staged),
             None => server.expecting = Some(number),
         }
     }
 
-    fn install(&mut self, id: Server, number: u64, history: Vec<Entry>, folded: usize) {
-        self.write(id, None, Written::History(history), Some((number, folded)));
+    fn install(&mut self, id: Server, staged: Staged) {
+        let Staged { history, extent } = staged;
+        self.write(id, None, Written::History(history), Some(extent));
     }
 
     pub(super) fn write(
@@ -87,7 +90,7 @@ impl World {
         id: Server,
         seq: Option<WriteSeq>,
         what: Written,
-        snapshot: Option<(u64, usize)>,
+        extent: Option<Extent>,
     ) {
         if let Some(seq) = seq
             && self.plan.has(Planted::DurableBeforeSync)
@@ -97,11 +100,7 @@ impl World {
         if seq.is_some() && self.skips_append(&what) {
             return self.feed_later(1000, id, ZabInput::Durable(seq.unwrap_or_default()));
         }
-        let write = Write {
-            seq,
-            what,
-            snapshot,
-        };
+        let write = Write { seq, what, extent };
         if let Some(seq) = seq
             && self.is_put_off(id, &write.what)
         {
@@ -173,20 +172,28 @@ impl World {
             if let Some(durable) = durable.take() {
                 self.feed(id, boot, ZabInput::Durable(durable))?;
             }
-            if let Written::History(history) = &write.what {
-                self.server(id).applied.clone_from(history);
-                let server = self.server(id);
-                server.served = server.disk.folded;
-                self.see(&Seen::Replaced {
-                    server: id,
-                    history,
-                })?;
-            }
             let zxid = last(&self.servers[&id].disk.durable);
-            self.feed(id, boot, ZabInput::Installed { zxid })?;
-            if let Some((number, _)) = write.snapshot {
-                self.unstall(number);
-            }
+            let (Written::History(history), Some(extent)) = (&write.what, write.extent) else {
+                self.feed(id, boot, ZabInput::Truncated { zxid })?;
+                continue;
+            };
+            let (applied, pending) = history.split_at(extent.committed);
+            let server = self.server(id);
+            server.applied = applied.to_vec();
+            server.served = server.disk.folded;
+            self.see(&Seen::Replaced {
+                server: id,
+                history,
+                applied,
+            })?;
+            let pending = pending.iter().map(|entry| (entry.zxid, entry.txn()));
+            let installed = ZabInput::Installed {
+                zxid: last(applied).max(extent.named),
+                pending: pending.collect(),
+                successor: extent.successor.map(ServerId),
+            };
+            self.feed(id, boot, installed)?;
+            self.unstall(extent.conn);
         }
         if let Some(durable) = durable {
             self.feed(id, boot, ZabInput::Durable(durable))?;
@@ -226,7 +233,7 @@ impl World {
             .disk
             .pending
             .iter()
-            .position(|write| write.snapshot.is_some_and(|(link, _)| link == number));
+            .position(|write| write.extent.is_some_and(|extent| extent.conn == number));
         if let Some(place) = place
             && place >= begun
             && abandons
@@ -240,22 +247,16 @@ impl World {
     }
 
     /// A snapshot has come, with what stands behind it up to NEWLEADER.
-    pub(super) fn on_snapshot(
-        &mut self,
-        id: Server,
-        number: u64,
-        history: Vec<Entry>,
-        folded: usize,
-    ) {
-        let server = self.server(id);
+    pub(super) fn on_snapshot(&mut self, id: Server, staged: Staged) {
+        let (server, number) = (self.server(id), staged.extent.conn);
         if server
             .expecting
             .take_if(|expected| *expected == number)
             .is_some()
         {
-            self.install(id, number, history, folded);
+            self.install(id, staged);
         } else {
-            server.snapshots.insert(number, (history, folded));
+            server.snapshots.insert(number, staged);
         }
     }
 }

@@ -8,7 +8,7 @@ use zabd::replica::zab::{LinkId, ZabInput};
 use super::book::{Link, Seen, Server};
 use super::check::Check;
 use super::entry::{Entry, last};
-use super::net::{Conn, End, Item, Out, Pipe, Staged, Way};
+use super::net::{Conn, End, Item, Out, Pipe, Staged, Staging, Way};
 use super::plan::Planted;
 use super::world::{Event, World};
 
@@ -158,6 +158,7 @@ impl World {
             outbox: std::collections::VecDeque::new(),
             busy: false,
             in_snapshot: Zxid::ZERO,
+            named: Zxid::ZERO,
             staged: None,
             stalled: false,
         };
@@ -240,31 +241,28 @@ impl World {
         match item {
             Item::Opened => self.feed(id, boot, ZabInput::LinkUp { link: end.id }),
             Item::FromLeader(packet) => match self.stage(number, packet)? {
-                Some(packets) => {
+                Staging::Taken => self.feed(id, boot, ZabInput::Heard { link: end.id }),
+                Staging::Passed(packet) => {
                     let link = end.id;
-                    for packet in packets {
-                        self.feed(id, boot, ZabInput::FromLeader { link, packet })?;
-                    }
-                    Ok(())
+                    self.feed(id, boot, ZabInput::FromLeader { link, packet })
                 }
-                None => self.feed(id, boot, ZabInput::Heard { link: end.id }),
+                Staging::Refused => {
+                    self.close(id, end.id);
+                    self.feed(id, boot, ZabInput::LinkDown { link: end.id })
+                }
             },
             Item::FromLearner(packet) => {
                 let link = end.id;
                 self.feed(id, boot, ZabInput::FromLearner { link, packet })
             }
             Item::Snapshot(history) => {
+                let staged = Staged::new(number, conn.named, history);
                 if self.plan.has(Planted::SnapshotAlone) {
-                    let folded = history.len();
-                    self.on_snapshot(id, number, history, folded);
+                    self.on_snapshot(id, staged);
                     return Ok(());
                 }
                 if let Some(conn) = self.net.conns.get_mut(&number) {
-                    conn.staged = Some(Staged {
-                        folded: history.len(),
-                        history,
-                        ..Staged::default()
-                    });
+                    conn.staged = Some(staged);
                 }
                 self.feed(id, boot, ZabInput::Heard { link: end.id })
             }
@@ -280,43 +278,33 @@ impl World {
         }
     }
 
-    /// What comes behind a snapshot is put behind it, up to NEWLEADER; then all of it is installed at once, and what
-    /// is returned goes to the core. Otherwise a server that goes down in between would come back with less than it
-    /// has acknowledged: the snapshot may be older than the history that it takes the place of.
-    fn stage(&mut self, number: u64, packet: LeaderPacket) -> Check<Option<Vec<LeaderPacket>>> {
+    /// What comes behind a snapshot is put behind it, up to NEWLEADER; then all of it is installed at once. Otherwise a
+    /// server that goes down in between would come back with less than it has acknowledged: the snapshot may be older than
+    /// the history that it takes the place of.
+    fn stage(&mut self, number: u64, packet: LeaderPacket) -> Check<Staging> {
+        let reads_ahead = self.plan.reads_ahead;
         let Some(conn) = self.net.conns.get_mut(&number) else {
-            return Ok(None);
+            return Ok(Staging::Taken);
         };
-        let Some(staged) = &mut conn.staged else {
-            return Ok(Some(vec![packet]));
-        };
-        let (link, learner) = (conn.link, conn.learner.server);
-        match &packet {
-            LeaderPacket::Proposal { zxid, txn } => {
-                let entry = Entry::read(*zxid, txn);
-                staged.proposed.push_back((entry, packet));
-                return Ok(None);
-            }
-            LeaderPacket::Commit { zxid } => {
-                let (entry, proposal) = match staged.proposed.pop_front() {
-                    Some(proposed) if proposed.0.zxid == *zxid => proposed,
-                    _ => return Ok(Some(vec![packet])),
-                };
-                staged.history.push(entry);
-                let packet = &proposal;
-                self.see(&Seen::AtLearner { link, packet })?;
-                let packet = &LeaderPacket::Commit { zxid: entry.zxid };
-                self.see(&Seen::AtLearner { link, packet })?;
-                return Ok(None);
-            }
-            LeaderPacket::NewLeader { .. } => {}
-            _ => return Ok(Some(vec![packet])),
+        if let LeaderPacket::Snap { zxid } = &packet {
+            conn.named = *zxid;
         }
-        let staged = conn.staged.take().unwrap_or_default();
-        conn.stalled = !self.plan.reads_ahead;
-        self.on_snapshot(learner, number, staged.history, staged.folded);
-        let proposals = staged.proposed.into_iter().map(|(_, proposal)| proposal);
-        Ok(Some(proposals.chain([packet]).collect()))
+        let (link, learner) = (conn.link, conn.learner.server);
+        let Some(staged) = &mut conn.staged else {
+            return Ok(Staging::Passed(packet));
+        };
+        let staging = staged.take(packet.clone());
+        if matches!(staging, Staging::Passed(_)) {
+            let whole = conn.staged.take();
+            conn.stalled = !reads_ahead;
+            if let Some(whole) = whole {
+                self.on_snapshot(learner, whole);
+            }
+        } else {
+            let packet = &packet;
+            self.see(&Seen::AtLearner { link, packet })?;
+        }
+        Ok(staging)
     }
 
     /// What was held up by a cut goes on.

@@ -6,10 +6,12 @@
 //! - [`rebuild`]: a state as of any transaction that snapshot and log still have between them.
 //! - [`SnapshotStream`]: a snapshot as a leader sends it, slice by slice.
 //! - [`SnapshotReceiver`]: a snapshot as a learner takes it, into a state and into a store staged beside the old one.
+//! - [`Behind`]: the transactions that come behind it, into a log staged beside the old one.
 //! - [`import`]: the history that a server of Apache ZooKeeper left on disk, taken over.
 //! - [`export`]: a history given to one.
 
 mod acl_numbers;
+mod behind;
 pub mod export;
 mod fold;
 pub mod import;
@@ -20,6 +22,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
+pub use behind::{Behind, BehindError, BehindLimits, TakenOver, Taking};
 pub use fold::whole_fold;
 pub use receive::{Progress, ReceiveError, Received, SnapshotReceiver};
 pub use send::{SendError, SnapshotStream};

@@ -122,7 +122,7 @@ impl Member {
         self.begin_to_serve(&mut around);
         let now_ms = clock.monotonic_ms;
         match input {
-            Input::Peer(input @ ZabInput::Installed { .. }) => {
+            Input::Peer(input @ (ZabInput::Truncated { .. } | ZabInput::Installed { .. })) => {
                 let logged = around.state.config();
                 self.zab.know_members(logged, &mut self.said);
                 self.zab.step(now_ms, input, &mut self.said);

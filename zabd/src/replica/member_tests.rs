@@ -444,19 +444,24 @@ impl World {
                 }
                 self.send(id, link, LeaderPacket::Snap { zxid });
             }
-            ZabEffect::ReceiveSnapshot { link, zxid } => {
+            ZabEffect::ReceiveSnapshot { link, zxid, .. } => {
                 let server = self.servers.get_mut(&id).unwrap();
                 (server.log, server.altered) = self.streams.remove(&(id, link)).unwrap();
                 server.state = server.rebuilt(Zxid(i64::MAX));
                 server.diverged = None;
-                self.tell(id, ZabInput::Installed { zxid });
+                let installed = ZabInput::Installed {
+                    zxid,
+                    pending: Vec::new(),
+                    successor: None,
+                };
+                self.tell(id, installed);
             }
             ZabEffect::Truncate { zxid } => {
                 let server = self.servers.get_mut(&id).unwrap();
                 server.log.retain(|(logged, _)| *logged <= zxid);
                 server.state = server.rebuilt(zxid);
                 server.diverged = None;
-                self.tell(id, ZabInput::Installed { zxid });
+                self.tell(id, ZabInput::Truncated { zxid });
             }
             ZabEffect::Check => {
                 let server = self.servers.get_mut(&id).unwrap();

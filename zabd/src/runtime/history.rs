@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,10 @@ use super::mailbox::{Bringer, Mailbox};
 use super::recover::{end_for_repair, is_log_damaged, is_snapshot_damaged};
 use super::server::{chain, end_process};
 use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
-use crate::image::{ReceiveError, SendError, SnapshotReceiver, SnapshotStream};
+use crate::image::{
+    Behind, BehindLimits, ReceiveError, SendError, SnapshotReceiver, SnapshotStream, TakenOver,
+};
+use crate::replica::ensemble::ServerId;
 use crate::replica::input::Input;
 use crate::replica::zab::{LinkId, LogPlace, ZabInput};
 use crate::state::{DigestMismatch, Service, State, StateParams};
@@ -29,7 +32,7 @@ use crate::storage::install::{Incomplete, InstallError, Installation};
 use crate::storage::log_thread::{DurableWrite, LogHandle, SubmitError};
 use crate::storage::recovery::Layout;
 use crate::storage::snapshot::{RocksStore, SnapshotError, SnapshotStore};
-use crate::storage::txn_log::{self, LogError, LogHold, LogIndex, Unusable};
+use crate::storage::txn_log::{self, LogError, LogHold, LogIndex, LogOptions, StagedLog, Unusable};
 
 /// Log, snapshot and state together.
 pub(super) struct History {
@@ -37,6 +40,7 @@ pub(super) struct History {
     pub(super) state_params: StateParams,
     pub(super) folder: Arc<FoldSignal<RocksStore>>,
     pub(super) log: LogHandle,
+    pub(super) log_options: LogOptions,
     pub(super) index: LogIndex<RealDisk>,
     pub(super) layout: Layout,
     pub(super) mailbox: Arc<Mailbox>,
@@ -49,6 +53,8 @@ pub(super) struct History {
     pub(super) folds: Arc<FoldFigures>,
     /// The log before this transaction is damaged, and needed for nothing but to bring learners up to date.
     pub(super) log_begins: AtomicI64,
+    /// The first transaction after which a leader's history was not the leader's tree, until that is looked into.
+    pub(super) mismatch: Mutex<Option<DigestMismatch>>,
     /// The others are a quorum without this server, so they can make its copy whole again.
     pub(super) others_suffice: AtomicBool,
 }
@@ -110,7 +116,7 @@ impl History {
                 Ok(Rebuilt { state, .. }) => {
                     this.replace_state(state);
                     info!(%zxid, "transactions that the leader does not have are forgotten");
-                    this.tell(ZabInput::Installed { zxid });
+                    this.tell(ZabInput::Truncated { zxid });
                 }
                 Err(problem) => {
                     match &problem {
@@ -135,7 +141,7 @@ impl History {
     pub(super) fn check(self: &Arc<Self>, mismatch: Option<DigestMismatch>) {
         let this = Arc::clone(self);
         self.folder.job(Box::new(move |store| {
-            let Some(mismatch) = mismatch else {
+            let Some(mismatch) = mismatch.or_else(|| this.unsettled().take()) else {
                 // The state was made anew since.
                 this.tell(ZabInput::Checked { agrees: true });
                 return None;
@@ -211,20 +217,40 @@ impl History {
         })
     }
 
+    /// Begins to take what comes behind a snapshot, up to transactions of `epoch`.
+    pub(super) fn begin_behind(
+        &self,
+        state: State,
+        epoch: i64,
+    ) -> Result<Behind<RealDisk>, LogError> {
+        // The log makes no segment any more that the staged ones would not come after.
+        self.write(DurableWrite::Append(Vec::new()))?;
+        let dir = &self.layout.received_log_dir;
+        let after = state.last_zxid();
+        let log = StagedLog::begin(&RealDisk, dir, self.log_options, &self.index, after)?;
+        let limits = BehindLimits {
+            epoch,
+            data_bytes_max: self.field_bytes_max,
+            pending_bytes_max: PENDING_BYTES_MAX,
+        };
+        Ok(Behind::begin(state, log, limits))
+    }
+
     /// Puts what was received in the place of everything, and says so.
     pub(super) fn install(
         self: &Arc<Self>,
-        zxid: Zxid,
-        state: State,
+        taken_over: TakenOver,
     ) -> Result<Result<(), InstallError>, Stopping> {
         let this = Arc::clone(self);
         self.with_store(move |store, answer| {
-            // Until everything behind the snapshot is there too, a restart must not vote on the strength of it.
-            if let Err(problem) = this.incomplete().set(&RealDisk, zxid) {
-                answer.send(Err(problem)).ok();
-                return None;
-            }
-            let installation = match Installation::begin(&RealDisk, &this.layout, zxid) {
+            let TakenOver {
+                received,
+                state,
+                pending,
+                successor,
+                mismatch,
+            } = taken_over;
+            let installation = match Installation::begin(&RealDisk, &this.layout, received) {
                 Ok(installation) => installation,
                 Err(problem) => {
                     if let Err(problem) = Installation::take_back(&RealDisk, &this.layout) {
@@ -235,20 +261,42 @@ impl History {
                     return None;
                 }
             };
-            let restart = |zxid| this.write(DurableWrite::RestartAt(zxid));
-            if let Err(problem) = installation.finish(&RealDisk, store, restart) {
+            let adopt_log = || {
+                let dir = this.layout.received_log_dir.clone();
+                this.write(DurableWrite::Adopt(dir))?;
+                Ok(this.index.clone())
+            };
+            if let Err(problem) = installation.finish(&RealDisk, store, adopt_log) {
                 error!(
                     problem = %chain(&problem),
                     "a snapshot from the leader cannot be put in place; the next start goes on with that"
                 );
                 end_process();
             }
+            let zxid = state.last_zxid();
             this.replace_state(state);
-            info!(%zxid, "the leader's snapshot is in place");
-            this.tell(ZabInput::Installed { zxid });
+            info!(
+                snapshot = %received.snapshot, through = %received.through,
+                "the leader's snapshot is in place, and the log behind it"
+            );
+            this.tell(ZabInput::Installed {
+                zxid,
+                pending,
+                successor: successor.map(ServerId),
+            });
+            if let Some(mismatch) = mismatch {
+                error!(%mismatch, "what the leader sent does not come to the leader's tree");
+                *this.unsettled() = Some(mismatch);
+                this.tell(ZabInput::Diverged);
+            }
             answer.send(Ok(())).ok();
-            Some(zxid)
+            Some(received.snapshot)
         })
+    }
+
+    /// What is to be looked into and was not seen by the driver.
+    fn unsettled(&self) -> MutexGuard<'_, Option<DigestMismatch>> {
+        self.mismatch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A leader's whole history is on disk.
@@ -265,9 +313,13 @@ impl History {
 
     /// What was staged is not wanted any more.
     pub(super) fn discard(&self) {
-        self.folder.job(Box::new(|store| {
+        let dir = self.layout.received_log_dir.clone();
+        self.folder.job(Box::new(move |store| {
             if let Err(problem) = store.discard_staged() {
                 error!(problem = %chain(&problem), "what is left of a snapshot that broke off cannot be removed");
+            }
+            if let Err(problem) = StagedLog::discard(&RealDisk, &dir) {
+                error!(problem = %chain(&problem), "what is left of a log that broke off cannot be removed");
             }
             None
         }));
@@ -408,3 +460,6 @@ const FOLD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// So much of the log is sent however small the snapshot is.
 const LOG_BYTES_MIN: u64 = 16 << 20;
+
+/// How much of what a leader proposes may wait for its COMMIT while a snapshot is being taken, in bytes.
+const PENDING_BYTES_MAX: usize = 64 << 20;

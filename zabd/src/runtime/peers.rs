@@ -234,8 +234,8 @@ impl Peers {
                 self.quorum.send_bulk(link, Box::new(source));
             }
             ZabEffect::Truncate { zxid } => self.history.truncate(zxid),
-            ZabEffect::ReceiveSnapshot { link, zxid } => {
-                let sink = SnapshotSink::new(&self.history, link, zxid);
+            ZabEffect::ReceiveSnapshot { link, zxid, epoch } => {
+                let sink = SnapshotSink::new(&self.history, link, zxid, epoch);
                 self.quorum.receive_snapshot(link, Box::new(sink));
             }
             ZabEffect::RoleChanged { role, leader, why } => {

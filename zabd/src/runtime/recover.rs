@@ -39,7 +39,7 @@ pub enum RecoverError {
     /// The epochs that this server has promised by.
     #[error(transparent)]
     Epochs(#[from] EpochError),
-    /// A leader's history that was being taken over.
+    /// A leader's history that was being taken over, or the mark of a copy that was damaged.
     #[error(transparent)]
     Install(#[from] InstallError),
     /// A damaged copy cannot be set aside.
@@ -47,9 +47,9 @@ pub enum RecoverError {
     Repair(#[from] RepairError),
     /// A server that is to stand alone has a copy that only an ensemble can make whole.
     #[error(
-        "{mark} says that this server was taking over the history of an ensemble, and never had all of it: what it has \
-         must not be served by a server that stands alone. Start it as a member of that ensemble; or put a whole copy in \
-         place, such as one that was set aside beside it, and remove that file"
+        "{mark} says that this server's copy was damaged and set aside, and it never had all of its ensemble's history since: \
+         what it has must not be served by a server that stands alone. Start it as a member of that ensemble; or put a whole \
+         copy in place, such as the one that was set aside beside it, and remove that file"
     )]
     Incomplete {
         /// The mark that says so.
@@ -104,7 +104,9 @@ pub(super) const fn is_snapshot_damaged(problem: &SnapshotError) -> bool {
 
 const fn is_installation_damaged(problem: &InstallError) -> bool {
     match problem {
-        InstallError::Damaged { .. } | InstallError::Other { .. } => true,
+        InstallError::Damaged { .. }
+        | InstallError::Other { .. }
+        | InstallError::OtherLog { .. } => true,
         InstallError::Snapshot(problem) => is_snapshot_damaged(problem),
         InstallError::Log(problem) => is_log_damaged(problem),
         _ => false,
@@ -268,8 +270,7 @@ pub(super) fn recovered(
     let is_incomplete = Incomplete::new(&storage.layout).is_set(&RealDisk)?;
     if is_incomplete {
         warn!(
-            "this server's copy was damaged, or the last run ended while it was taking over a leader's history: it does \
-             not vote before it has all of one"
+            "this server's copy was damaged: it does not vote before it has all of a leader's history"
         );
     }
     Ok(zab::Recovered {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -217,6 +217,7 @@ impl Server {
                     state_params,
                     folder: Arc::clone(&fold_signal),
                     log: log_handle.clone(),
+                    log_options: settings::storage(&shared.config).log,
                     index: reader,
                     layout: shared.layout.clone(),
                     mailbox: Arc::clone(&shared.mailbox),
@@ -224,6 +225,7 @@ impl Server {
                     log_share: ensemble.leader.snapshot_size_factor.unwrap_or(-1.0),
                     folds: Arc::clone(&shared.folds),
                     log_begins: AtomicI64::new(0),
+                    mismatch: Mutex::default(),
                     others_suffice: AtomicBool::new(false),
                 };
                 let configs = replica.zab().map_or_else(

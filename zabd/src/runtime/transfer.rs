@@ -11,9 +11,12 @@ use tracing::{info, warn};
 
 use super::history::History;
 use super::server::chain;
-use crate::image::{Progress, Received, SendError, SnapshotReceiver, SnapshotStream};
+use crate::image::{
+    Behind, Progress, Received, SendError, SnapshotReceiver, SnapshotStream, Taking,
+};
 use crate::net::peer::{BulkSink, BulkSource, Taken};
 use crate::replica::zab::{LinkId, ZabInput};
+use crate::state::State;
 use crate::storage::disk::RealDisk;
 use crate::storage::txn_log::{LogHold, LogReader};
 
@@ -214,53 +217,84 @@ impl BulkSource for SnapshotSource {
     }
 }
 
-/// Takes a snapshot from the leader.
+/// Takes a snapshot from the leader, and what comes behind it up to NEWLEADER, in place of the whole history.
 pub(super) struct SnapshotSink {
     history: Arc<History>,
     zxid: Zxid,
-    receiver: Option<SnapshotReceiver>,
+    /// The newest epoch that a transaction may be of.
+    epoch: i64,
+    stage: Stage,
     pulse: Pulse,
 }
 
+enum Stage {
+    Start,
+    Snapshot(Box<SnapshotReceiver>),
+    Behind(Box<Behind<RealDisk>>),
+    // It has ended, or failed.
+    Over,
+}
+
 impl SnapshotSink {
-    pub(super) fn new(history: &Arc<History>, link: LinkId, zxid: Zxid) -> Self {
+    pub(super) fn new(history: &Arc<History>, link: LinkId, zxid: Zxid, epoch: i64) -> Self {
         Self {
             history: Arc::clone(history),
             zxid,
-            receiver: None,
+            epoch,
+            stage: Stage::Start,
             pulse: Pulse::new(history, link),
         }
+    }
+
+    fn start(&self) -> io::Result<Box<SnapshotReceiver>> {
+        let receiver = self.history.begin_to_receive(self.zxid)?;
+        Ok(Box::new(receiver.map_err(io::Error::other)?))
+    }
+
+    fn go_on_behind(&self, state: State) -> io::Result<Box<Behind<RealDisk>>> {
+        let behind = self.history.begin_behind(state, self.epoch);
+        Ok(Box::new(behind.map_err(io::Error::other)?))
     }
 }
 
 impl BulkSink for SnapshotSink {
     fn take(&mut self, bytes: &[u8]) -> io::Result<Taken> {
         self.pulse.beat();
-        let mut receiver = match self.receiver.take() {
-            Some(receiver) => receiver,
-            None => self
-                .history
-                .begin_to_receive(self.zxid)?
-                .map_err(io::Error::other)?,
-        };
-        if receiver.feed(bytes).map_err(io::Error::other)? == Progress::More {
-            self.receiver = Some(receiver);
-            return Ok(Taken::More(bytes.len()));
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Start => {
+                self.stage = Stage::Snapshot(self.start()?);
+                self.take(bytes)
+            }
+            Stage::Snapshot(mut receiver) => {
+                if receiver.feed(bytes).map_err(io::Error::other)? == Progress::More {
+                    self.stage = Stage::Snapshot(receiver);
+                    return Ok(Taken::More(bytes.len()));
+                }
+                let Received { state, rest } = receiver.finish().map_err(io::Error::other)?;
+                self.stage = Stage::Behind(self.go_on_behind(state)?);
+                Ok(Taken::More(bytes.len() - rest.len()))
+            }
+            Stage::Behind(mut behind) => match behind.feed(bytes).map_err(io::Error::other)? {
+                Taking::More(taken) => {
+                    self.stage = Stage::Behind(behind);
+                    Ok(Taken::More(taken))
+                }
+                Taking::NewLeader(taken) => {
+                    let taken_over = behind.finish().map_err(io::Error::other)?;
+                    let installed = self.history.install(taken_over)?;
+                    installed.map_err(io::Error::other)?;
+                    Ok(Taken::End(taken))
+                }
+            },
+            Stage::Over => Err(io::Error::other("it has failed before")),
         }
-        let Received { state, rest } = receiver.finish().map_err(io::Error::other)?;
-        self.history
-            .install(self.zxid, state)?
-            .map_err(io::Error::other)?;
-        Ok(Taken::End(bytes.len() - rest.len()))
     }
 
     fn abort(self: Box<Self>) {
-        let Self {
-            history, receiver, ..
-        } = *self;
+        let Self { history, stage, .. } = *self;
         // What is staged must be closed before it can be removed.
-        drop(receiver);
-        warn!("a snapshot from the leader broke off; the old history stays");
+        drop(stage);
+        warn!("the leader's history broke off before it was whole; the old one stays");
         history.discard();
         history.tell(ZabInput::NotInstalled);
     }

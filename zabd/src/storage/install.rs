@@ -1,8 +1,8 @@
-//! Putting a received snapshot in the place of the whole history, log and snapshot, in one step.
+//! Putting a leader's history, a snapshot and the log behind it, in the place of all there was, in one step.
 //!
-//! The new snapshot is staged beside the old one ([`SnapshotStore::stage`]), whole and durable. Then a small file is
-//! written, the *mark*, which says as of when it is: with that the new history is the one that counts. What follows only
-//! carries it out: the staged snapshot is adopted, the log begins anew after its zxid, and the mark is removed. A crash before
+//! Both are staged beside the old ones ([`SnapshotStore::stage`], [`super::txn_log::StagedLog`]), whole and durable. Then a
+//! small file is written, the *mark*, which says how far they go: with that the new history is the one that counts. What
+//! follows only carries it out: the staged snapshot is adopted, then the staged log, and the mark is removed. A crash before
 //! the mark is durable leaves the old history; after that the next start carries out the rest, from the beginning, which
 //! does no harm to what is done already. Nothing may be appended to the log before the mark is gone for good.
 
@@ -15,17 +15,26 @@ use super::disk::Disk;
 use super::recovery::Layout;
 use super::small_file::{seal, unseal, write_atomically};
 use super::snapshot::{SnapshotError, SnapshotStore};
-use super::txn_log::LogError;
+use super::txn_log::{LogError, LogIndex};
 
 /// The replacement of the history by what is staged. Once begun it must be finished, by this run or the next.
 #[derive(Debug)]
 #[must_use = "until it is finished the old history is neither whole nor gone"]
 pub struct Installation {
     mark: PathBuf,
-    zxid: Zxid,
+    received: Received,
 }
 
-/// Why a received snapshot cannot be put in place. Unless noted otherwise the next start tries again.
+/// How far a history goes that was received from a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// As of when the snapshot is; the log goes on from there.
+    pub snapshot: Zxid,
+    /// The newest transaction of the log; `snapshot` if it has none.
+    pub through: Zxid,
+}
+
+/// Why a leader's history cannot be put in place. Unless noted otherwise the next start tries again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
@@ -54,6 +63,20 @@ pub enum InstallError {
         found: Option<Zxid>,
     },
 
+    /// The log that was put in place is not what the mark says.
+    #[error(
+        "{} says that the transactions after {} through {} were received, but the log that was put in place {}. {REPAIR}",
+        mark.display(), expected.snapshot, expected.through, ranges(*found)
+    )]
+    OtherLog {
+        /// The mark.
+        mark: PathBuf,
+        /// What the log should have.
+        expected: Received,
+        /// What it has.
+        found: Option<Received>,
+    },
+
     /// The snapshot.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
@@ -75,17 +98,21 @@ pub enum InstallError {
 }
 
 impl Installation {
-    /// Decides that the snapshot that is staged, flushed, closed and as of `zxid` is the history from now on. Durable when it
-    /// returns.
+    /// Decides that what is staged, durable and closed is the history from now on. Durable when it returns.
     ///
     /// # Errors
     /// The disk's. The old history stands then, or the new one does at the next start: this run must not go on with either
     /// before [`Installation::take_back`] or a repetition succeeds.
-    pub fn begin<D: Disk>(disk: &D, layout: &Layout, zxid: Zxid) -> Result<Self, InstallError> {
+    pub fn begin<D: Disk>(
+        disk: &D,
+        layout: &Layout,
+        received: Received,
+    ) -> Result<Self, InstallError> {
         let mark = Self::mark_path(layout);
-        let bytes = seal(&format!("received {zxid}\n"));
+        let Received { snapshot, through } = received;
+        let bytes = seal(&format!("received {snapshot} through {through}\n"));
         write_atomically(disk, &mark, &bytes).map_err(failed("write", &mark))?;
-        Ok(Self { mark, zxid })
+        Ok(Self { mark, received })
     }
 
     /// Undoes a [`Installation::begin`] that failed half-way.
@@ -106,7 +133,7 @@ impl Installation {
             return Ok(None);
         };
         match decode(&bytes) {
-            Ok(zxid) => Ok(Some(Self { mark, zxid })),
+            Ok(received) => Ok(Some(Self { mark, received })),
             Err(detail) => Err(InstallError::Damaged { path: mark, detail }),
         }
     }
@@ -117,14 +144,14 @@ impl Installation {
         layout.root.join(MARK_NAME)
     }
 
-    /// As of when the new history begins.
+    /// How far the new history goes.
     #[must_use]
-    pub fn zxid(&self) -> Zxid {
-        self.zxid
+    pub fn received(&self) -> Received {
+        self.received
     }
 
-    /// Adopts what is staged and lets the log begin anew: `restart_log` does as [`super::txn_log::TxnLog::restart_at`],
-    /// and returns when that is durable. Afterwards the log may be appended to.
+    /// Adopts what is staged: `adopt_log` does as [`super::txn_log::TxnLog::adopt`] and returns the log when that is
+    /// durable. Afterwards it may be appended to.
     ///
     /// # Errors
     /// Everything in [`InstallError`]; calling again, or the next start, goes on. Until then neither log nor snapshot may be
@@ -133,25 +160,36 @@ impl Installation {
         &self,
         disk: &D,
         store: &mut S,
-        restart_log: impl FnOnce(Zxid) -> Result<(), LogError>,
+        adopt_log: impl FnOnce() -> Result<LogIndex<D>, LogError>,
     ) -> Result<(), InstallError> {
         store.adopt_staged()?;
         let found = store.durable_zxid()?;
-        if found != Some(self.zxid) {
+        if found != Some(self.received.snapshot) {
             return Err(InstallError::Other {
                 mark: self.mark.clone(),
                 snapshot_dir: self.mark.with_file_name("snapshot"),
-                expected: self.zxid,
+                expected: self.received.snapshot,
                 found,
             });
         }
-        restart_log(self.zxid)?;
+        let log = adopt_log()?;
+        let found = log.oldest_base().map(|snapshot| Received {
+            snapshot,
+            through: log.durable_zxid(),
+        });
+        if found != Some(self.received) {
+            return Err(InstallError::OtherLog {
+                mark: self.mark.clone(),
+                expected: self.received,
+                found,
+            });
+        }
         remove(disk, &self.mark)
     }
 }
 
-/// The mark of a server that is taking over a leader's history: a snapshot, and transactions behind it. The snapshot may
-/// be older than what the server had, and had acknowledged, so until the rest is there it must not vote.
+/// The mark of a server that has lost what it has acknowledged, as its copy was damaged: before it has a leader's whole history it
+/// must not vote.
 #[derive(Debug)]
 pub struct Incomplete {
     mark: PathBuf,
@@ -172,12 +210,12 @@ impl Incomplete {
         &self.mark
     }
 
-    /// Sets the mark, durably, before a snapshot as of `zxid` is put in place.
+    /// Sets the mark, durably, before a copy is set aside.
     ///
     /// # Errors
     /// The disk's.
-    pub fn set<D: Disk>(&self, disk: &D, zxid: Zxid) -> Result<(), InstallError> {
-        let bytes = seal(&format!("taking over from {zxid}\n"));
+    pub fn set<D: Disk>(&self, disk: &D) -> Result<(), InstallError> {
+        let bytes = seal("does not vote\n");
         write_atomically(disk, &self.mark, &bytes).map_err(failed("write", &self.mark))
     }
 
@@ -202,13 +240,24 @@ impl Incomplete {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Zxid, &'static str> {
-    let hex = unseal(bytes)?
-        .strip_prefix("received 0x")
-        .and_then(|line| line.strip_suffix('\n'));
-    hex.and_then(|hex| u64::from_str_radix(hex, 16).ok())
-        .map(|zxid| Zxid(zxid.cast_signed()))
-        .ok_or("it names no transaction")
+fn decode(bytes: &[u8]) -> Result<Received, &'static str> {
+    let words = unseal(bytes)?
+        .strip_prefix("received ")
+        .and_then(|line| line.strip_suffix('\n'))
+        .and_then(|line| line.split_once(" through "));
+    let zxid = |word: &str| {
+        let hex = word.strip_prefix("0x")?;
+        let zxid = u64::from_str_radix(hex, 16).ok()?;
+        Some(Zxid(zxid.cast_signed()))
+    };
+    words
+        .and_then(|(snapshot, through)| {
+            Some(Received {
+                snapshot: zxid(snapshot)?,
+                through: zxid(through)?,
+            })
+        })
+        .ok_or("it does not name two transactions")
 }
 
 fn remove<D: Disk>(disk: &D, mark: &Path) -> Result<(), InstallError> {
@@ -238,6 +287,18 @@ fn as_of(found: Option<Zxid>) -> String {
     found.map_or_else(|| "empty".to_owned(), |zxid| format!("as of {zxid}"))
 }
 
+fn ranges(found: Option<Received>) -> String {
+    found.map_or_else(
+        || "is empty".to_owned(),
+        |found| {
+            format!(
+                "has those after {} through {}",
+                found.snapshot, found.through
+            )
+        },
+    )
+}
+
 const MARK_NAME: &str = "received";
 const INCOMPLETE_NAME: &str = "incomplete";
 
@@ -249,6 +310,7 @@ mod tests {
     use super::*;
     use crate::storage::disk::{Crash, SimDisk};
     use crate::storage::snapshot::{FoldBatch, MemStore};
+    use crate::storage::txn_log::{Durability, LogOptions, StagedLog, TxnLog};
 
     #[test]
     fn a_mark_of_what_is_incomplete_survives_and_goes() {
@@ -257,7 +319,7 @@ mod tests {
         let mark = Incomplete::new(&layout());
         assert!(!mark.is_set(&disk).unwrap());
         mark.clear(&disk).unwrap();
-        mark.set(&disk, Zxid(7)).unwrap();
+        mark.set(&disk).unwrap();
         disk.reboot(Crash::Process);
         assert!(mark.is_set(&disk).unwrap());
         mark.clear(&disk).unwrap();
@@ -281,35 +343,63 @@ mod tests {
         store
     }
 
+    /// A log behind a snapshot, staged and put in place.
+    fn adopted(disk: &SimDisk, snapshot: i64, through: i64) -> LogIndex<SimDisk> {
+        let (dir, received) = (layout().log_dir, layout().received_log_dir);
+        let other = TxnLog::open(disk.clone(), &dir, OPTIONS).unwrap().0;
+        let snapshot = Zxid(snapshot);
+        let mut staged =
+            StagedLog::begin(disk, &received, OPTIONS, &other.index(), snapshot).unwrap();
+        for zxid in snapshot.0 + 1..=through {
+            staged.append(Zxid(zxid), vec![1; 20].into()).unwrap();
+        }
+        staged.finish().unwrap();
+        let mut log = other;
+        log.adopt(&received).unwrap();
+        log.index()
+    }
+
+    const OPTIONS: LogOptions = LogOptions {
+        segment_bytes: 8192,
+        inline_segment_bytes: 8192,
+        durability: Durability::Fsync,
+    };
+
+    const fn received(snapshot: i64, through: i64) -> Received {
+        Received {
+            snapshot: Zxid(snapshot),
+            through: Zxid(through),
+        }
+    }
+
     /// The layout of docs/file-formats.md, with a checksum that another implementation computed.
     #[test]
     fn the_bytes_are_those_that_the_document_describes() {
         let disk = SimDisk::new(1);
-        let _begun = Installation::begin(&disk, &layout(), Zxid(0x5_0000_0001)).unwrap();
+        let far = received(0x5_0000_0001, 0x5_0000_0007);
+        let _begun = Installation::begin(&disk, &layout(), far).unwrap();
         let bytes = disk.read_whole(Path::new("/data/zabd/received")).unwrap();
-        assert_eq!(bytes.unwrap(), b"received 0x500000001\ncrc 01642417\n");
+        assert_eq!(
+            bytes.unwrap(),
+            b"received 0x500000001 through 0x500000007\ncrc cae757dc\n"
+        );
     }
 
     #[test]
-    fn the_mark_stays_until_the_log_has_begun_anew() {
+    fn the_mark_stays_until_the_log_is_in_place() {
         let disk = SimDisk::new(1);
         let mut store = staged(-3);
-        let installation = Installation::begin(&disk, &layout(), Zxid(-3)).unwrap();
-        let refuse = |_| Err(LogError::Refused("no".into()));
+        let installation = Installation::begin(&disk, &layout(), received(-3, 2)).unwrap();
+        let refuse = || Err(LogError::Refused("no".into()));
         assert!(matches!(
             installation.finish(&disk, &mut store, refuse),
             Err(InstallError::Log(_))
         ));
         disk.reboot(Crash::Power);
         let again = Installation::unfinished(&disk, &layout()).unwrap().unwrap();
-        assert_eq!(again.zxid(), Zxid(-3));
-        let mut restarted = None;
-        let note = |zxid| {
-            restarted = Some(zxid);
-            Ok(())
-        };
-        again.finish(&disk, &mut store, note).unwrap();
-        assert_eq!(restarted, Some(Zxid(-3)));
+        assert_eq!(again.received(), received(-3, 2));
+        let log = adopted(&disk, -3, 2);
+        again.finish(&disk, &mut store, || Ok(log)).unwrap();
         disk.reboot(Crash::Power);
         assert!(
             Installation::unfinished(&disk, &layout())
@@ -321,7 +411,7 @@ mod tests {
     #[test]
     fn a_mark_can_be_taken_back() {
         let disk = SimDisk::new(1);
-        let _begun = Installation::begin(&disk, &layout(), Zxid(3)).unwrap();
+        let _begun = Installation::begin(&disk, &layout(), received(3, 3)).unwrap();
         Installation::take_back(&disk, &layout()).unwrap();
         Installation::take_back(&disk, &layout()).unwrap();
         assert!(
@@ -332,24 +422,44 @@ mod tests {
     }
 
     #[test]
-    fn another_snapshot_than_the_mark_says_is_not_taken() {
+    fn another_history_than_the_mark_says_is_not_taken() {
         let disk = SimDisk::new(1);
-        let mut store = staged(4);
-        let installation = Installation::begin(&disk, &layout(), Zxid(5)).unwrap();
+        let installation = Installation::begin(&disk, &layout(), received(5, 9)).unwrap();
         let error = installation
-            .finish(&disk, &mut store, |_| panic!("the log is left alone"))
+            .finish(&disk, &mut staged(4), || panic!("the log is left alone"))
             .unwrap_err();
         let message = error.to_string();
         assert!(
             message.contains("0x5") && message.contains("as of 0x4"),
             "{message}"
         );
+        for (snapshot, through, words) in [(5, 8, "through 0x8"), (4, 9, "after 0x4")] {
+            let log = adopted(&disk, snapshot, through);
+            let error = installation
+                .finish(&disk, &mut staged(5), || Ok(log))
+                .unwrap_err();
+            let message = error.to_string();
+            assert!(
+                message.contains("through 0x9") && message.contains(words),
+                "{message}"
+            );
+        }
+        assert!(
+            Installation::unfinished(&disk, &layout())
+                .unwrap()
+                .is_some()
+        );
     }
 
     #[test]
     fn a_damaged_mark_is_not_passed_over() {
         let disk = SimDisk::new(1);
-        for bytes in [&b""[..], &seal("received 0xx\n"), &seal("0x5\n")] {
+        for bytes in [
+            &b""[..],
+            &seal("received 0x5\n"),
+            &seal("received 0xx through 0x5\n"),
+            &seal("0x5 through 0x5\n"),
+        ] {
             write_atomically(&disk, &Installation::mark_path(&layout()), bytes).unwrap();
             assert!(matches!(
                 Installation::unfinished(&disk, &layout()),

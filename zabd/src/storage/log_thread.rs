@@ -31,8 +31,8 @@ pub enum DurableWrite {
     Append(Vec<(Zxid, Bytes)>),
     /// Forget the transactions after this one.
     TruncateAfter(Zxid),
-    /// Forget all transactions; a durable snapshot has the history up to here.
-    RestartAt(Zxid),
+    /// Go on with the log that was staged in this directory, behind a durable snapshot, in place of this one.
+    Adopt(PathBuf),
     /// Replace a small file.
     SmallFile {
         /// Which.
@@ -324,7 +324,7 @@ impl DurableWrite {
                     .sum::<usize>()
                     + PER_ITEM
             }
-            Self::TruncateAfter(_) | Self::RestartAt(_) => PER_ITEM,
+            Self::TruncateAfter(_) | Self::Adopt(_) => PER_ITEM,
             Self::SmallFile { bytes, .. } => bytes.len() + PER_ITEM,
         }
     }
@@ -594,7 +594,7 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
                 DurableWrite::TruncateAfter(zxid) => {
                     self.log.truncate_after(*zxid)?;
                 }
-                DurableWrite::RestartAt(zxid) => self.log.restart_at(*zxid)?,
+                DurableWrite::Adopt(dir) => self.log.adopt(dir)?,
                 DurableWrite::SmallFile { path, copy, bytes } => {
                     for path in [Some(path), copy.as_ref()].into_iter().flatten() {
                         write_atomically(self.log.disk(), path, bytes).map_err(|source| {

@@ -12,7 +12,9 @@ use jute_codec::Zxid;
 use super::disk::Disk;
 use super::install::{InstallError, Installation};
 use super::snapshot::{SnapshotError, SnapshotMeta, SnapshotStore};
-use super::txn_log::{Durability, LogError, LogOptions, LogReader, Recovered, TxnLog};
+use super::txn_log::{
+    Durability, LogError, LogOptions, LogReader, Recovered, StagedLog, TxnLog, staged_dir,
+};
 
 /// Where things are, under ZooKeeper's `dataDir` and `dataLogDir`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub struct Layout {
     pub snapshot_dir: PathBuf,
     /// `<dataLogDir>/zabd/log`.
     pub log_dir: PathBuf,
+    /// `<dataLogDir>/zabd/log.received`.
+    pub received_log_dir: PathBuf,
 }
 
 /// What to open, and how.
@@ -148,9 +152,11 @@ impl Layout {
     #[must_use]
     pub fn new(data_dir: &Path, data_log_dir: &Path) -> Self {
         let root = data_dir.join("zabd");
+        let log_dir = data_log_dir.join("zabd").join("log");
         Self {
             snapshot_dir: root.join("snapshot"),
-            log_dir: data_log_dir.join("zabd").join("log"),
+            received_log_dir: staged_dir(&log_dir),
+            log_dir,
             root,
         }
     }
@@ -181,21 +187,23 @@ impl<D: Disk, S: SnapshotStore> Storage<D, S> {
         let lock = disk.lock(&lock_path).map_err(io("lock", &lock_path))?;
         let lock = lock.ok_or(RecoveryError::Locked { path: lock_path })?;
         let mut snapshot = open_snapshot(&layout.snapshot_dir)?;
+        let unfinished = Installation::unfinished(disk, &layout)?;
+        if let Some(installation) = &unfinished {
+            tracing::info!(
+                snapshot = %installation.received().snapshot, through = %installation.received().through,
+                "the last run ended while putting a leader's history in place; finishing that"
+            );
+            disk.create_dir_all(&layout.log_dir)
+                .map_err(io("create", &layout.log_dir))?;
+            StagedLog::put_in_place(disk, &layout.received_log_dir, &layout.log_dir)?;
+        }
         let (mut log, mut recovered) = TxnLog::open(disk.clone(), &layout.log_dir, options.log)?;
-        match Installation::unfinished(disk, &layout)? {
-            Some(installation) => {
-                let zxid = installation.zxid();
-                tracing::info!(%zxid, "the last run ended while putting a received snapshot in place; finishing that");
-                installation.finish(disk, &mut snapshot, |zxid| log.restart_at(zxid))?;
-                recovered = Recovered {
-                    last_zxid: zxid,
-                    oldest_base: Some(zxid),
-                    sealed: false,
-                    torn: None,
-                };
-            }
+        if let Some(installation) = unfinished {
+            installation.finish(disk, &mut snapshot, || Ok(log.index()))?;
+        } else {
             // Something may be staged that was never received as a whole.
-            None => snapshot.discard_staged()?,
+            snapshot.discard_staged()?;
+            StagedLog::discard(disk, &layout.received_log_dir)?;
         }
         let snapshot_meta = snapshot.meta()?;
 

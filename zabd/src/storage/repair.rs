@@ -12,8 +12,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jute_codec::Zxid;
-
 use super::disk::{Disk, OpenMode};
 use super::install::{Incomplete, InstallError, Installation};
 use super::recovery::Layout;
@@ -97,7 +95,7 @@ impl Repair {
     /// The disk's.
     pub fn ask<D: Disk>(&self, disk: &D, layout: &Layout) -> Result<(), RepairError> {
         // Whoever starts without knowing of this mark must not vote either.
-        Incomplete::new(layout).set(disk, Zxid::ZERO)?;
+        Incomplete::new(layout).set(disk)?;
         let mark = mark_path(layout);
         let bytes = seal(&format!("{PREFIX}{}\n", self.name));
         write_atomically(disk, &mark, &bytes).map_err(failed("write", &mark))
@@ -141,7 +139,16 @@ impl Repair {
         for dir in [&layout.log_dir, &aside] {
             disk.create_dir_all(dir).map_err(failed("create", dir))?;
         }
-        move_files(disk, &layout.log_dir, &aside, is_segment)
+        move_files(disk, &layout.log_dir, &aside, is_segment)?;
+        // What was on its way into that log.
+        let aside = aside.with_extension("received");
+        if !has_segments(disk, &layout.received_log_dir)? && !has_segments(disk, &aside)? {
+            return Ok(());
+        }
+        for dir in [&layout.received_log_dir, &aside] {
+            disk.create_dir_all(dir).map_err(failed("create", dir))?;
+        }
+        move_files(disk, &layout.received_log_dir, &aside, is_segment)
     }
 
     /// Where the snapshot goes.
@@ -155,6 +162,16 @@ impl Repair {
     pub fn log_dir(&self, layout: &Layout) -> PathBuf {
         let parent = layout.log_dir.parent().unwrap_or(&layout.log_dir);
         parent.join(&self.name).join("log")
+    }
+}
+
+fn has_segments<D: Disk>(disk: &D, dir: &Path) -> Result<bool, RepairError> {
+    match disk.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        names => {
+            let names = names.map_err(failed("list", dir))?;
+            Ok(names.iter().any(|name| is_segment(name)))
+        }
     }
 }
 
@@ -213,6 +230,7 @@ const PREFIX: &str = "set aside as ";
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use jute_codec::Zxid;
 
     use super::*;
     use crate::storage::disk::{Crash, SimDisk};

@@ -1,5 +1,6 @@
 //! Leaders and learners with a log on a simulated disk and a snapshot in memory.
 
+mod behind;
 mod importing;
 mod installing;
 mod rebuilding;
@@ -12,6 +13,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use jute_codec::data::Acl;
+use jute_codec::quorum::LeaderPacket;
 use jute_codec::txn::{
     CreateContainerTxn, CreateTtlTxn, CreateTxn, DeleteTxn, SetAclTxn, SetDataTxn, Txn, TxnEntry,
     TxnHeader,
@@ -19,14 +21,29 @@ use jute_codec::txn::{
 use jute_codec::{SessionId, Text, Zxid};
 
 use super::rebuild::Sources;
-use super::{ReceiveError, Received, SnapshotReceiver, SnapshotStream};
+use super::{
+    Behind, BehindLimits, ReceiveError, Received, SnapshotReceiver, SnapshotStream, TakenOver,
+};
 use crate::state::{Committed, Outputs, State, StateParams};
 use crate::storage::disk::{Crash, SimDisk};
+use crate::storage::install::{self, Installation};
 use crate::storage::recovery::{LogBehind, Storage, StorageOptions};
 use crate::storage::snapshot::{FoldBatch, MemStore, SnapshotStore};
-use crate::storage::txn_log::{Durability, LogOptions};
+use crate::storage::txn_log::{Durability, LogError, LogOptions, StagedLog};
 
 const LIMIT: usize = 1 << 20;
+
+const LIMITS: BehindLimits = BehindLimits {
+    epoch: 1,
+    data_bytes_max: LIMIT,
+    pending_bytes_max: 100_000,
+};
+
+const LOG: LogOptions = LogOptions {
+    segment_bytes: 8192,
+    inline_segment_bytes: 8192,
+    durability: Durability::Fsync,
+};
 
 fn params() -> StateParams {
     StateParams {
@@ -48,11 +65,7 @@ impl Server {
         let options = StorageOptions {
             data_dir: "/data".into(),
             data_log_dir: "/logs".into(),
-            log: LogOptions {
-                segment_bytes: 8192,
-                inline_segment_bytes: 8192,
-                durability: Durability::Fsync,
-            },
+            log: LOG,
             log_behind: LogBehind::Refuse,
         };
         let storage = Storage::open(&disk, &options, |_| Ok(store.clone())).unwrap();
@@ -152,6 +165,29 @@ impl Server {
             .unwrap()
             .map(|meta| (meta.zxid, meta.digest));
         stored
+    }
+
+    /// Begins to take what comes behind a snapshot.
+    fn behind(&self, state: State) -> Result<Behind<SimDisk>, LogError> {
+        let dir = &self.storage.layout.received_log_dir;
+        let (log, after) = (self.storage.log.index(), state.last_zxid());
+        let log = StagedLog::begin(&self.disk, dir, LOG, &log, after)?;
+        Ok(Behind::begin(state, log, LIMITS))
+    }
+
+    /// Puts what was staged in the place of everything; false if the disk does not take it.
+    fn put_in_place(&mut self, received: install::Received) -> bool {
+        let layout = &self.storage.layout;
+        let Ok(installation) = Installation::begin(&self.disk, layout, received) else {
+            return false;
+        };
+        let log = &mut self.storage.log;
+        let adopt_log = || {
+            log.adopt(&layout.received_log_dir)?;
+            Ok(log.index())
+        };
+        let done = installation.finish(&self.disk, &mut self.store, adopt_log);
+        done.is_ok()
     }
 
     /// Loses power, and starts again.
@@ -306,6 +342,36 @@ fn receive(
         receiver.feed(&piece)?;
     }
     receiver.finish()
+}
+
+fn proposal(entry: &TxnEntry) -> LeaderPacket {
+    let mut txn = Vec::new();
+    entry.write(&mut txn);
+    LeaderPacket::Proposal {
+        zxid: entry.header.zxid,
+        txn: txn.into(),
+    }
+}
+
+/// Transactions as they come behind a snapshot, the first `committed` of them with their COMMIT; then NEWLEADER.
+fn packets(entries: &[TxnEntry], committed: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (place, entry) in entries.iter().enumerate() {
+        proposal(entry).write(&mut bytes);
+        if place < committed {
+            let zxid = entry.header.zxid;
+            LeaderPacket::Commit { zxid }.write(&mut bytes);
+        }
+    }
+    new_leader().write(&mut bytes);
+    bytes
+}
+
+fn new_leader() -> LeaderPacket {
+    LeaderPacket::NewLeader {
+        epoch: Zxid(EPOCH),
+        members: Some(Bytes::from_static(b"version=0")),
+    }
 }
 
 fn whole(stream: SnapshotStream) -> Bytes {

@@ -3,32 +3,17 @@
 use std::path::Path;
 
 use super::*;
-use crate::image::rebuild::Rebuilt;
 use crate::storage::disk::{RealDisk, TestDir};
-use crate::storage::install::Installation;
 use crate::storage::snapshot::RocksStore;
 
 fn open(dir: &Path) -> Storage<RealDisk, RocksStore> {
     let options = StorageOptions {
         data_dir: dir.into(),
         data_log_dir: dir.into(),
-        log: LogOptions {
-            segment_bytes: 8192,
-            inline_segment_bytes: 8192,
-            durability: Durability::Fsync,
-        },
+        log: LOG,
         log_behind: LogBehind::Refuse,
     };
     Storage::open(&RealDisk, &options, RocksStore::open).unwrap()
-}
-
-fn newest(storage: &Storage<RealDisk, RocksStore>) -> Rebuilt {
-    let sources = Sources {
-        layout: &storage.layout,
-        snapshot: &storage.snapshot,
-        log: storage.log.index(),
-    };
-    sources.newest(params()).unwrap()
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -48,6 +33,7 @@ fn a_received_snapshot_takes_the_place_of_a_history_on_disk() {
     leader.fold();
     let stream = whole(leader.stream(100));
     let zxid = leader.state.last_zxid();
+    let next = Zxid(zxid.0 + 1);
     for stop in ["broken off", "staged", "decided", "finished"] {
         let dir = TestDir::new("image-rocks");
         let mut storage = open(dir.path());
@@ -66,12 +52,29 @@ fn a_received_snapshot_takes_the_place_of_a_history_on_disk() {
             let received = receiver.finish().unwrap();
             assert_eq!(face(&received.state), face(&leader.state));
         }
+        let dir = storage.layout.received_log_dir.clone();
+        let index = storage.log.index();
+        let mut staged = StagedLog::begin(&RealDisk, &dir, LOG, &index, zxid).unwrap();
+        if stop == "broken off" {
+            drop(staged);
+        } else {
+            staged.append(next, Bytes::from_static(b"behind")).unwrap();
+            staged.finish().unwrap();
+        }
         if ["decided", "finished"].contains(&stop) {
-            let installation = Installation::begin(&RealDisk, &storage.layout, zxid).unwrap();
+            let received = install::Received {
+                snapshot: zxid,
+                through: next,
+            };
+            let installation = Installation::begin(&RealDisk, &storage.layout, received).unwrap();
             if stop == "finished" {
                 let log = &mut storage.log;
+                let adopt_log = || {
+                    log.adopt(&dir)?;
+                    Ok(log.index())
+                };
                 installation
-                    .finish(&RealDisk, &mut store, |zxid| log.restart_at(zxid))
+                    .finish(&RealDisk, &mut store, adopt_log)
                     .unwrap();
             }
         }
@@ -79,8 +82,8 @@ fn a_received_snapshot_takes_the_place_of_a_history_on_disk() {
         let storage = open(dir.path());
         let last = storage.log.last_zxid();
         if ["decided", "finished"].contains(&stop) {
-            assert_eq!(face(&newest(&storage).state), face(&leader.state), "{stop}");
-            assert_eq!(last, zxid);
+            assert_eq!(storage.snapshot_meta.unwrap().zxid, zxid, "{stop}");
+            assert_eq!(last, next);
         } else {
             assert!(storage.snapshot_meta.is_none(), "{stop}");
             assert_eq!(last, Zxid(1), "{stop}");

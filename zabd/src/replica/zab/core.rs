@@ -1,6 +1,6 @@
 //! What a server has whatever its role: settings, membership, epochs, history, the numbers of its writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -26,7 +26,7 @@ pub(super) struct Core {
     pub(super) last_write: WriteSeq,
     /// The newest write on disk.
     pub(super) durable: WriteSeq,
-    /// [`super::ZabInput::Installed`] or its opposite is to come.
+    /// [`super::ZabInput::Truncated`], [`super::ZabInput::Installed`] or its opposite is to come.
     pub(super) installing: Installing,
     /// See [`super::Recovered::may_lack`].
     pub(super) may_lack: bool,
@@ -51,7 +51,7 @@ pub(super) enum Installing {
     Nothing,
     /// Its end is cut off.
     Cut,
-    /// A snapshot takes its place.
+    /// A leader's takes its place.
     Snapshot,
     /// The state is made anew out of it, as it was not what the leader made of the same; under this leader.
     Check(Option<ServerId>),
@@ -80,6 +80,17 @@ pub(super) struct Logged {
     pub(super) zxid: Zxid,
     pub(super) txn: Bytes,
     pub(super) write: WriteSeq,
+}
+
+/// A leader's history that has taken the place of everything.
+#[derive(Debug)]
+pub(super) struct Installed {
+    /// In the log, durably, and not known to be committed.
+    pub(super) pending: VecDeque<Logged>,
+    /// Who leads from now on, if a change of the membership in it has said so that is news to this server.
+    pub(super) led_by: Option<ServerId>,
+    /// Whether all memberships in `pending` can be read.
+    pub(super) is_readable: bool,
 }
 
 /// What it means for a server that another membership is in force.
@@ -133,6 +144,38 @@ impl Core {
             txn: txn.clone(),
         });
         Logged { zxid, txn, write }
+    }
+
+    /// A leader's history has taken the place of everything: up to `zxid` it is in the state, and has what
+    /// [`super::Zab::know_members`] was told; `pending` is behind it in the log.
+    pub(super) fn replace(
+        &mut self,
+        zxid: Zxid,
+        pending: Vec<(Zxid, Bytes)>,
+        successor: Option<ServerId>,
+        out: &mut Vec<ZabEffect>,
+    ) -> Installed {
+        self.history.replace(zxid);
+        let led_by = successor.filter(|_| {
+            let members = Arc::clone(&self.configs.proposed);
+            self.activate(members, out).is_some()
+        });
+        let mut installed = Installed {
+            pending: VecDeque::with_capacity(pending.len()),
+            led_by,
+            is_readable: true,
+        };
+        for (zxid, txn) in pending {
+            match self.members_of(&txn) {
+                Ok(Some(members)) => self.propose_members(members, out),
+                Ok(None) => {}
+                Err(Unreadable) => installed.is_readable = false,
+            }
+            self.history.log(zxid);
+            let write = self.durable;
+            installed.pending.push_back(Logged { zxid, txn, write });
+        }
+        installed
     }
 
     /// Stores the epochs as they are now.

@@ -10,7 +10,7 @@ use jute_codec::Zxid;
 use jute_codec::quorum::packet::PROTOCOL_VERSION;
 use jute_codec::quorum::{LeaderPacket, LearnerInfo, LearnerPacket};
 
-use super::core::{Core, Installing, Logged};
+use super::core::{Core, Installed, Installing, Logged};
 use super::history::follows;
 use super::{Left, LinkId, ZabEffect, reconfig};
 use crate::replica::effect::WriteSeq;
@@ -272,11 +272,15 @@ impl Learner {
                 self.stage = Stage::Installing(Some(zxid));
                 out.push(ZabEffect::Truncate { zxid });
             }
+            LeaderPacket::Snap { zxid } if zxid.epoch() > core.epochs.accepted => {
+                return Err(Left("the leader's snapshot is of an epoch that is to come"));
+            }
             LeaderPacket::Snap { zxid } => {
                 core.installing = Installing::Snapshot;
                 self.stage = Stage::Installing(None);
                 let link = self.link;
-                out.push(ZabEffect::ReceiveSnapshot { link, zxid });
+                let epoch = core.epochs.accepted;
+                out.push(ZabEffect::ReceiveSnapshot { link, zxid, epoch });
             }
             LeaderPacket::Ping { .. } => {}
             _ => {
@@ -289,7 +293,7 @@ impl Learner {
     }
 
     /// The history ends with `zxid` now, on disk and in the state; [`Core`] knows already.
-    pub(super) fn on_installed(
+    pub(super) fn on_truncated(
         &mut self,
         now_ms: i64,
         core: &mut Core,
@@ -302,6 +306,38 @@ impl Learner {
         if expected.is_some_and(|expected| expected != zxid) {
             return Err(Left("the leader kept a transaction that was not there"));
         }
+        self.go_on(now_ms, core, out)
+    }
+
+    /// The history is the leader's now, on disk and in the state; [`Core`] knows already.
+    pub(super) fn on_installed(
+        &mut self,
+        now_ms: i64,
+        core: &mut Core,
+        installed: Installed,
+        out: &mut Vec<ZabEffect>,
+    ) -> Result<(), Left> {
+        if !self.observer {
+            let pending = installed.pending.iter();
+            self.unacked
+                .extend(pending.map(|logged| (logged.write, logged.zxid)));
+        }
+        self.pending = installed.pending;
+        if !installed.is_readable {
+            return Err(UNREADABLE);
+        }
+        if let Some(leader) = installed.led_by {
+            self.stay_unless_handed_over(core, leader)?;
+        }
+        self.go_on(now_ms, core, out)
+    }
+
+    fn go_on(
+        &mut self,
+        now_ms: i64,
+        core: &mut Core,
+        out: &mut Vec<ZabEffect>,
+    ) -> Result<(), Left> {
         self.stage = Stage::Synchronising;
         self.held_bytes = 0;
         for packet in std::mem::take(&mut self.held) {
@@ -411,12 +447,14 @@ impl Learner {
             _ => None,
         };
         self.on_commit(core, zxid, out)?;
-        if members
-            .and_then(|members| core.activate(members, out))
-            .is_none()
-        {
-            return Ok(());
+        match members.and_then(|members| core.activate(members, out)) {
+            Some(_) => self.stay_unless_handed_over(core, leader),
+            None => Ok(()),
         }
+    }
+
+    /// A membership is in force, and with it `leader` leads.
+    fn stay_unless_handed_over(&self, core: &mut Core, leader: ServerId) -> Result<(), Left> {
         core.is_to_vote = false;
         if self.observer != core.observes() || leader != self.leader {
             core.successor = Some(leader);

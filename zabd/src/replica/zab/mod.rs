@@ -123,11 +123,20 @@ pub enum ZabInput {
         /// The connection.
         link: LinkId,
     },
-    /// The history was replaced as [`ZabEffect::Truncate`] or [`ZabEffect::ReceiveSnapshot`] asked; log and state are
-    /// durable, and end with this transaction.
-    Installed {
+    /// The history was cut as [`ZabEffect::Truncate`] asked; log and state are durable, and end with this transaction.
+    Truncated {
         /// The newest transaction.
         zxid: Zxid,
+    },
+    /// The history was replaced as [`ZabEffect::ReceiveSnapshot`] asked, durably and in one step: by the snapshot and all that
+    /// came behind it up to NEWLEADER.
+    Installed {
+        /// The newest transaction in the state: the last one that the leader has said to be committed.
+        zxid: Zxid,
+        /// What the log has behind it.
+        pending: Vec<(Zxid, Bytes)>,
+        /// Who leads from now on, if a change of the membership that came into force behind the snapshot has said so.
+        successor: Option<ServerId>,
     },
     /// The snapshot that [`ZabEffect::ReceiveSnapshot`] asked for broke off; the old history is in place, whole. Each
     /// such effect is answered once, by this or by [`ZabInput::Installed`], whatever becomes of the connection.
@@ -183,7 +192,7 @@ pub enum ZabEffect {
         /// Its bytes.
         txn: Bytes,
     },
-    /// Forget every transaction after this one, in the log and in the state, durably; then [`ZabInput::Installed`].
+    /// Forget every transaction after this one, in the log and in the state, durably; then [`ZabInput::Truncated`].
     Truncate {
         /// The newest transaction to keep.
         zxid: Zxid,
@@ -191,14 +200,17 @@ pub enum ZabEffect {
     /// Make the state anew out of what is on disk, as of where it is now, and see whether that agrees with the leader's; then
     /// [`ZabInput::Checked`].
     Check,
-    /// Take the snapshot that comes on the connection in place of the whole history, durably; then
-    /// [`ZabInput::Installed`], or [`ZabInput::NotInstalled`] if it breaks off. What comes on the connection behind it
-    /// is handed on only then, or may be handed on before.
+    /// Take the snapshot that comes on the connection, and the transactions that come behind it before NEWLEADER, in place
+    /// of the whole history, durably and in one step: what the snapshot alone has may be less than this server has
+    /// acknowledged. Then [`ZabInput::Installed`], or [`ZabInput::NotInstalled`] if it breaks off before. NEWLEADER and
+    /// what follows it is handed on only then, or may be handed on before.
     ReceiveSnapshot {
         /// The connection.
         link: LinkId,
         /// As of when the leader says it is.
         zxid: Zxid,
+        /// The newest epoch that a transaction in it may be of.
+        epoch: i64,
     },
     /// A message for the election port.
     Notify {
@@ -565,24 +577,34 @@ impl Zab {
                 });
                 self.settle(now_ms, out);
             }
-            (ZabInput::Installed { zxid }, _) => {
-                match std::mem::take(&mut core.installing) {
-                    Installing::Nothing => return Ok(()),
-                    // Nothing is cut or replaced meanwhile.
-                    check @ Installing::Check(_) => {
-                        core.installing = check;
-                        return Ok(());
-                    }
-                    Installing::Cut => core.history.cut(zxid),
-                    Installing::Snapshot => {
-                        // What it had beyond that, and has perhaps acknowledged, comes behind the snapshot.
-                        core.may_lack |= zxid < core.history.logged();
-                        core.history.replace(zxid);
-                    }
+            (ZabInput::Truncated { zxid }, state) if core.installing == Installing::Cut => {
+                core.installing = Installing::Nothing;
+                core.history.cut(zxid);
+                if let State::Learning(learner) = state {
+                    return learner.on_truncated(now_ms, core, zxid, out);
                 }
-                self.on_installed(now_ms, zxid, out)?;
+                self.settle(now_ms, out);
             }
-            (ZabInput::NotInstalled, state) => {
+            (
+                ZabInput::Installed {
+                    zxid,
+                    pending,
+                    successor,
+                },
+                state,
+            ) if core.installing == Installing::Snapshot => {
+                core.installing = Installing::Nothing;
+                let installed = core.replace(zxid, pending, successor, out);
+                match state {
+                    State::Learning(learner) => {
+                        return learner.on_installed(now_ms, core, installed, out);
+                    }
+                    State::Settling(logged) => *logged = installed.pending,
+                    State::Electing | State::Leading(_) => {}
+                }
+                self.settle(now_ms, out);
+            }
+            (ZabInput::NotInstalled, state) if core.installing == Installing::Snapshot => {
                 core.installing = Installing::Nothing;
                 if matches!(state, State::Learning(_)) {
                     return Err(Left("the snapshot broke off"));
@@ -653,8 +675,8 @@ impl Zab {
         }
     }
 
-    /// Another history is about to be told of as [`ZabInput::Installed`], and this is what `/zookeeper/config` says as of
-    /// its end, with the version. A change in it may be under way; one that was in the former history only is not.
+    /// Another history is about to be told of as [`ZabInput::Truncated`] or [`ZabInput::Installed`], and this is what
+    /// `/zookeeper/config` says as of `zxid` there, with the version. A change in it may be under way; one that was in the former history only is not.
     pub fn know_members(&mut self, logged: Option<(&str, i64)>, out: &mut Vec<ZabEffect>) {
         let core = &mut self.core;
         if core.params.reconfig_enabled {
@@ -812,20 +834,6 @@ impl Zab {
         Ok(())
     }
 
-    fn on_installed(
-        &mut self,
-        now_ms: i64,
-        zxid: Zxid,
-        out: &mut Vec<ZabEffect>,
-    ) -> Result<(), Left> {
-        if let State::Learning(learner) = &mut self.state {
-            learner.on_installed(now_ms, &mut self.core, zxid, out)
-        } else {
-            self.settle(now_ms, out);
-            Ok(())
-        }
-    }
-
     fn wakeup(&mut self, now_ms: i64, out: &mut Vec<ZabEffect>) -> Result<(), Left> {
         if now_ms >= self.election.deadline() {
             let mut said = Vec::new();
@@ -871,7 +879,7 @@ impl Zab {
             return;
         }
         for logged in logged.drain(..) {
-            // What a snapshot or a cut has overtaken is not in the log any more.
+            // What a cut has overtaken is not in the log any more.
             if logged.zxid > core.history.known() && logged.zxid <= core.history.logged() {
                 core.replay(logged, out);
             }

@@ -44,6 +44,8 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a name. Open files stay readable. Durable after [`Disk::sync_dir`].
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory, some time.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// The names of the files in `dir`, sorted; directories are left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Makes the names in `dir` durable as they are now.

@@ -226,6 +226,10 @@ impl Disk for SimDisk {
         state.powered()
     }
 
+    fn remove_dir(&self, _dir: &Path) -> io::Result<()> {
+        self.state().powered()
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
         state.powered()?;

@@ -15,6 +15,7 @@ use super::reader::{LogIndex, LogReader, SegmentMeta};
 use super::recover::{Recovered, TornTail, survey};
 use super::segment::follows;
 use super::spare::{Spare, SparePool};
+use super::staged::move_segments;
 use crate::storage::disk::{Disk, DiskFile, OpenMode};
 
 /// How the log is kept.
@@ -62,14 +63,14 @@ pub struct TxnLog<D: Disk> {
     pending_bytes: u64,
     /// The last transaction appended. durable <= last.
     last: Zxid,
-    next_sequence: u64,
     /// Segments that no longer count but could not be removed. Until they are, nothing is purged: the
     /// segment that overrides them must not go first.
     overridden: Vec<PathBuf>,
     /// A change of names has not reached the directory.
     names_unsynced: bool,
     buffer: Vec<u8>,
-    _lock: D::Lock,
+    /// None of a log that is staged beside another one.
+    _lock: Option<D::Lock>,
 }
 
 struct Active<F> {
@@ -110,7 +111,12 @@ impl<D: Disk> TxnLog<D> {
         };
         let spares = SparePool::open(disk.clone(), dir, options.segment_bytes, &names)?;
         let mut log = Self {
-            index: LogIndex::new(disk.clone(), survey.segments, tail.proven),
+            index: LogIndex::new(
+                disk.clone(),
+                survey.segments,
+                tail.proven,
+                survey.next_sequence,
+            ),
             disk,
             dir: dir.to_owned(),
             options,
@@ -119,11 +125,10 @@ impl<D: Disk> TxnLog<D> {
             pending: Vec::new(),
             pending_bytes: 0,
             last: tail.proven,
-            next_sequence: survey.next_sequence,
             overridden: survey.overridden,
             names_unsynced: true,
             buffer: Vec::new(),
-            _lock: lock,
+            _lock: Some(lock),
         };
         // The names seen may be those of renames that a power cut would still undo.
         log.sync_names()?;
@@ -139,6 +144,38 @@ impl<D: Disk> TxnLog<D> {
             torn,
         };
         Ok((log, recovered))
+    }
+
+    /// A log of its own that goes on behind the snapshot as of `after`, in an empty directory. Its segments are numbered from
+    /// `sequence` on.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn begin(
+        disk: D,
+        dir: &Path,
+        options: LogOptions,
+        after: Zxid,
+        sequence: u64,
+    ) -> Result<Self, LogError> {
+        let spares = SparePool::open(disk.clone(), dir, options.segment_bytes, &[])?;
+        let mut log = Self {
+            index: LogIndex::new(disk.clone(), Vec::new(), Zxid::ZERO, sequence),
+            disk,
+            dir: dir.to_owned(),
+            options,
+            spares,
+            active: None,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            last: Zxid::ZERO,
+            overridden: Vec::new(),
+            names_unsynced: false,
+            buffer: Vec::new(),
+            _lock: None,
+        };
+        log.restart_at(after)?;
+        Ok(log)
     }
 
     /// Takes a transaction into the next batch; nothing is written yet. It must be the next of its epoch
@@ -247,6 +284,29 @@ impl<D: Disk> TxnLog<D> {
         self.drop_pending();
         self.active = None;
         self.begin_segment(zxid, Precedent::Snapshot)
+    }
+
+    /// Forgets everything and goes on with the log that was staged in `dir` ([`super::StagedLog`]), behind a snapshot that is
+    /// already durable. Does nothing more if that was done before.
+    ///
+    /// # Errors
+    /// The disk's, after which the call is to be repeated; damage.
+    pub fn adopt(&mut self, dir: &Path) -> Result<(), LogError> {
+        self.drop_pending();
+        self.active = None;
+        move_segments(&self.disk, dir, &self.dir)?;
+        let names = self.disk.list(&self.dir);
+        let names = names.map_err(LogError::io("list", &self.dir))?;
+        let survey = survey(&self.disk, &self.dir, &names)?;
+        self.last = survey.tail.proven;
+        self.overridden = survey.overridden;
+        {
+            let mut inner = self.index.lock();
+            inner.segments = survey.segments;
+            inner.durable = survey.tail.proven;
+            inner.next_sequence = survey.next_sequence;
+        }
+        self.remove_overridden()
     }
 
     /// Removes the segments that hold nothing after `zxid` and nothing that is held ([`LogIndex::hold_after`]), but
@@ -427,8 +487,7 @@ impl<D: Disk> TxnLog<D> {
             }
         };
         self.names_unsynced = true;
-        self.next_sequence += 1;
-        self.adopt(
+        self.put_in_index(
             SegmentMeta {
                 path: path.clone(),
                 base,
@@ -462,7 +521,7 @@ impl<D: Disk> TxnLog<D> {
         let header = SegmentHeader {
             salt,
             base,
-            sequence: self.next_sequence,
+            sequence: self.index.lock().next_sequence,
             proven_end: end,
             file_bytes: spare.len,
             restart: precedent == Precedent::Snapshot,
@@ -488,8 +547,9 @@ impl<D: Disk> TxnLog<D> {
     }
 
     /// Puts a segment that has got its name into the index, in place of those that it overrides.
-    fn adopt(&mut self, segment: SegmentMeta, precedent: Precedent) {
+    fn put_in_index(&mut self, segment: SegmentMeta, precedent: Precedent) {
         let mut inner = self.index.lock();
+        inner.next_sequence += 1;
         let keep = match precedent {
             Precedent::Log => inner
                 .segments

@@ -30,10 +30,12 @@ mod reader;
 mod recover;
 mod segment;
 mod spare;
+mod staged;
 #[cfg(test)]
 mod tests;
 
 pub(super) use format::is_segment;
+pub(super) use staged::staged_dir;
 
 pub use error::{DamageCause, LogError};
 pub use log::{Durability, LogOptions, Synced, TxnLog};
@@ -41,3 +43,4 @@ pub use place::{LogPlace, Unusable};
 pub use reader::{LogHold, LogIndex, LogReader};
 pub use recover::{Recovered, TornTail, look};
 pub use spare::SparePool;
+pub use staged::StagedLog;

@@ -25,6 +25,8 @@ pub(super) struct IndexInner {
     pub(super) segments: Vec<SegmentMeta>,
     /// Everything up to here is on disk.
     pub(super) durable: Zxid,
+    /// That of the next segment to be made.
+    pub(super) next_sequence: u64,
     /// What [`LogHold`]s keep: all after these, each with the number of holds.
     holds: BTreeMap<Zxid, usize>,
 }
@@ -73,12 +75,18 @@ pub(super) struct SegmentMeta {
 }
 
 impl<D: Disk> LogIndex<D> {
-    pub(super) fn new(disk: D, segments: Vec<SegmentMeta>, durable: Zxid) -> Self {
+    pub(super) fn new(
+        disk: D,
+        segments: Vec<SegmentMeta>,
+        durable: Zxid,
+        next_sequence: u64,
+    ) -> Self {
         Self {
             disk,
             inner: Arc::new(Mutex::new(IndexInner {
                 segments,
                 durable,
+                next_sequence,
                 holds: BTreeMap::new(),
             })),
         }

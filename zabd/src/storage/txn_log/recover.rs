@@ -65,8 +65,18 @@ const SEQUENCE_MAX: u64 = u64::MAX / 2;
 /// Damage; the disk's.
 pub fn look<D: Disk>(disk: &D, dir: &Path) -> Result<LogIndex<D>, LogError> {
     let names = disk.list(dir).map_err(LogError::io("list", dir))?;
-    let Survey { segments, tail, .. } = survey(disk, dir, &names)?;
-    Ok(LogIndex::new(disk.clone(), segments, tail.last))
+    let Survey {
+        segments,
+        tail,
+        next_sequence,
+        ..
+    } = survey(disk, dir, &names)?;
+    Ok(LogIndex::new(
+        disk.clone(),
+        segments,
+        tail.last,
+        next_sequence,
+    ))
 }
 
 /// Looks through the log directory.
