@@ -52,9 +52,9 @@ fn a_received_snapshot_takes_the_place_of_a_history_on_disk() {
             let received = receiver.finish().unwrap();
             assert_eq!(face(&received.state), face(&leader.state));
         }
-        let dir = storage.layout.received_log_dir.clone();
+        let beside = storage.layout.received_log_dir.clone();
         let index = storage.log.index();
-        let mut staged = StagedLog::begin(&RealDisk, &dir, LOG, &index, zxid).unwrap();
+        let mut staged = StagedLog::begin(&RealDisk, &beside, LOG, &index, zxid).unwrap();
         if stop == "broken off" {
             drop(staged);
         } else {
@@ -70,7 +70,7 @@ fn a_received_snapshot_takes_the_place_of_a_history_on_disk() {
             if stop == "finished" {
                 let log = &mut storage.log;
                 let adopt_log = || {
-                    log.adopt(&dir)?;
+                    log.adopt(&beside)?;
                     Ok(log.index())
                 };
                 installation

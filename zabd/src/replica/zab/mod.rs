@@ -354,7 +354,7 @@ pub struct ZabParams {
     pub recent_max: usize,
     /// How many bytes of them.
     pub recent_bytes_max: usize,
-    /// How many bytes of transactions may wait while a snapshot is installed.
+    /// How many bytes of transactions may wait while the history is cut or replaced.
     pub held_bytes_max: usize,
     /// Whether the membership may change. ZooKeeper: `reconfigEnabled`.
     pub reconfig_enabled: bool,
