@@ -175,6 +175,12 @@ fn recipes() -> Vec<&'static str> {
 }
 
 fn of_command(name: &str) -> Result<String, Failure> {
+    if recipes().contains(&name) || ["bench", crate::completions::COMMAND].contains(&name) {
+        return Ok(format!(
+            "{name}: {}\n\n    see zab {name} --help\n",
+            about(name)
+        ));
+    }
     let syntax =
         syntax(name).ok_or_else(|| Failure::UnknownCommand(format!("Command not found {name}")))?;
     let mut text = format!("{name}: {}\n\n    {name} {syntax}\n", about(name));
