@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`session`] | [`Client`]: one session over several servers, with watches that survive them |
+//! | [`config`] | the configuration centre |
 //! | [`connect_string`] | `host:port,host:port/chroot` |
 //! | [`path`] | what a znode's path may be |
 //! | [`recipes`] | locks, elections, semaphores, barriers, queues, counters, ids |
@@ -20,6 +21,7 @@
 //! # }
 //! ```
 
+pub mod config;
 pub mod connect_string;
 pub mod path;
 mod random;

@@ -125,7 +125,7 @@ fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Fatal> {
                 let connect = ConnectString::parse(&run.server)?;
                 return Ok(interactive::run(&run, connect, out, err)?);
             }
-            Some((name, words)) if recipe::is_recipe(name) => {
+            Some((name, words)) if recipe::is_recipe(name, words) => {
                 let connect = ConnectString::parse(&run.server)?;
                 return Ok(recipe::run(&run, connect, name, words, out)?);
             }

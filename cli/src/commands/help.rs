@@ -24,7 +24,10 @@ const ABOUT: &[(&str, &str)] = &[
         "completions",
         "print a script that completes zab's words in bash, zsh or fish",
     ),
-    ("config", "show the ensemble's members"),
+    (
+        "config",
+        "show the ensemble's members; with a word behind it, the configuration centre",
+    ),
     (
         "connect",
         "go on with another server, or with a new session",

@@ -13,6 +13,7 @@ use rustix::process::{
 };
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{RecipeError, exit};
@@ -41,6 +42,8 @@ pub(super) struct Signals {
     hup: Arrivals,
     int: Arrivals,
     term: Arrivals,
+    /// Signals that this program itself has for the command.
+    own: Option<mpsc::Receiver<Signal>>,
 }
 
 impl Signals {
@@ -49,14 +52,28 @@ impl Signals {
             hup: signal(SignalKind::hangup())?,
             int: signal(SignalKind::interrupt())?,
             term: signal(SignalKind::terminate())?,
+            own: None,
         })
     }
 
+    /// The same, and those that come through a channel.
+    pub(super) fn with(mut self, own: mpsc::Receiver<Signal>) -> Self {
+        self.own = Some(own);
+        self
+    }
+
     pub(super) async fn next(&mut self) -> Signal {
+        let own = async {
+            match &mut self.own {
+                Some(own) => own.recv().await,
+                None => None,
+            }
+        };
         tokio::select! {
             _ = self.hup.recv() => Signal::HUP,
             _ = self.int.recv() => Signal::INT,
             _ = self.term.recv() => Signal::TERM,
+            Some(signal) = own => signal,
         }
     }
 }

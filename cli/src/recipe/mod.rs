@@ -1,6 +1,9 @@
 //! Commands that hold something while another program runs, and what several processes agree on.
 
 mod child;
+mod config;
+mod config_follow;
+mod config_options;
 mod elect;
 mod lock;
 mod options;
@@ -11,6 +14,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Builder;
+use zab::config::{CentreError, ModelError};
 use zab::path::PathError;
 use zab::recipes::counter::CounterError;
 use zab::recipes::id::IdError;
@@ -78,6 +82,12 @@ pub(crate) enum RecipeError {
     Counter(#[from] CounterError),
     #[error("zab: {0}")]
     Id(#[from] IdError),
+    #[error("zab: {0}")]
+    Config(#[from] CentreError),
+    #[error("zab: there is no key {0}")]
+    NoKey(String),
+    #[error("zab: {0}")]
+    Acl(String),
     #[error("zab: run {command}: {source}")]
     Command { command: String, source: io::Error },
     #[error("zab: {0}")]
@@ -87,12 +97,21 @@ pub(crate) enum RecipeError {
 impl RecipeError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Path(_) => exit::USAGE,
+            Self::Usage(_) | Self::Path(_) | Self::Acl(_) => exit::USAGE,
+            Self::Config(CentreError::Model(ModelError::Value { .. })) => exit::USAGE,
+            Self::NoKey(_)
+            | Self::Config(
+                CentreError::Stale { .. }
+                | CentreError::NoRevision { .. }
+                | CentreError::NoGrey(_)
+                | CentreError::GreyPending(_),
+            ) => exit::NOT_OBTAINED,
             Self::Session(SessionError::Path(_)) => exit::USAGE,
             Self::Session(error)
             | Self::Semaphore(SemaphoreError::Session(error))
             | Self::Counter(CounterError::Session(error))
             | Self::Id(IdError::Session(error))
+            | Self::Config(CentreError::Session(error))
                 if error.is_ambiguous() =>
             {
                 exit::UNKNOWN
@@ -106,9 +125,14 @@ impl RecipeError {
     }
 }
 
-/// Whether a command is one of these.
-pub(crate) fn is_recipe(name: &str) -> bool {
-    name == child::GUARD || COMMANDS.iter().any(|(known, _)| *known == name)
+/// Whether a command line is one of these. `config` alone, or with options of one letter, is zkCli.sh's.
+pub(crate) fn is_recipe(name: &str, words: &[String]) -> bool {
+    match name {
+        "config" => words
+            .first()
+            .is_some_and(|word| !word.starts_with('-') || word.starts_with("--")),
+        _ => name == child::GUARD || COMMANDS.iter().any(|(known, _)| *known == name),
+    }
 }
 
 /// Runs one of [`COMMANDS`], and says with which code to exit.
@@ -149,6 +173,7 @@ async fn dispatch(
     };
     match name {
         "barrier" => small::barrier(&site, words).await,
+        "config" => config::config(&site, words, out).await,
         "counter" => small::counter(&site, words, out).await,
         "elect" => elect::elect(&site, words, out).await,
         "id" => small::id(&site, words, out).await,

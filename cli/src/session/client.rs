@@ -1,25 +1,25 @@
 //! The handle of a session, and its operations.
 
-use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jute_codec::proto::{
-    AclReply, AddWatchMode, AddWatchRequest, CheckVersionRequest, ChildrenReply, ClientInfo,
-    CreateFlags, CreateRequest, CreateTtlRequest, DataReply, DeleteRequest, MultiOp, MultiOps,
-    MultiResult, PathRequest, PathWatchRequest, ReconfigRequest, Reply, Request, SetAclRequest,
-    SetDataRequest, WatcherType, WatchesRequest,
+    AclReply, AddWatchMode, AddWatchRequest, ChildrenReply, ClientInfo, CreateFlags, CreateRequest,
+    CreateTtlRequest, DataReply, DeleteRequest, MultiOp, MultiOps, MultiResult, PathRequest,
+    PathWatchRequest, ReconfigRequest, Reply, Request, SetAclRequest, SetDataRequest, WatcherType,
+    WatchesRequest,
 };
 use jute_codec::{Acl, DecodeError, ErrorCode, SessionId, Stat, Text};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::answer::{Answered, Change};
 use super::chroot::Chroot;
 use super::core::{Core, Pending};
 use super::driver::{Command, Driver, Reasons};
 use super::error::Error;
-use super::watches::{self, WatchEvent, Watcher, Wish};
+use super::transaction::Transaction;
+use super::watches::{self, Watcher, Wish};
 use super::{Credential, Options, State};
 use crate::connect_string::ConnectString;
 use crate::path::{self, PathError};
@@ -41,33 +41,6 @@ pub struct Client {
     chroot: Chroot,
     reasons: Reasons,
     timeout: Duration,
-}
-
-/// The reply to a request that was sent.
-#[derive(Debug)]
-pub struct Answered(oneshot::Receiver<Result<Reply, Error>>);
-
-impl Future for Answered {
-    type Output = Result<Reply, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.0).poll(cx));
-        Poll::Ready(answer.unwrap_or(Err(Error::Closed)))
-    }
-}
-
-/// A change that a single watch waits for. It fires at most once, also for one that happens while the session moves to
-/// another server; dropping it ends the wait.
-#[derive(Debug)]
-pub struct Change(oneshot::Receiver<Result<WatchEvent, Error>>);
-
-impl Future for Change {
-    type Output = Result<WatchEvent, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let event = ready!(Pin::new(&mut self.0).poll(cx));
-        Poll::Ready(event.unwrap_or(Err(Error::Closed)))
-    }
 }
 
 impl Client {
@@ -454,10 +427,7 @@ impl Client {
 
     /// Begins to put together writes that are to be carried out all or none.
     pub fn transaction(&self) -> Transaction<'_> {
-        Transaction {
-            client: self,
-            ops: Ok(Vec::new()),
-        }
+        Transaction::new(self)
     }
 
     /// Reads of data and of children, answered as of one moment, each with its own result.
@@ -511,20 +481,25 @@ impl Client {
         (self.send(request, Some(watch)), Change(change))
     }
 
-    fn existing(&self, path: &str) -> Result<Text, PathError> {
+    /// A server's path as the user knows it.
+    pub(super) fn visible(&self, path: &str) -> String {
+        self.chroot.strip(path)
+    }
+
+    pub(super) fn existing(&self, path: &str) -> Result<Text, PathError> {
         path::validate(path)?;
         Ok(self.chroot.full(path).into())
     }
 
     /// The root stays the root, so that it cannot be deleted under a chroot either.
-    fn deletable(&self, path: &str) -> Result<Text, PathError> {
+    pub(super) fn deletable(&self, path: &str) -> Result<Text, PathError> {
         match path {
             "/" => Ok(Text::from_static("/")),
             path => self.existing(path),
         }
     }
 
-    fn new_path(&self, path: &str, flags: CreateFlags) -> Result<Text, PathError> {
+    pub(super) fn new_path(&self, path: &str, flags: CreateFlags) -> Result<Text, PathError> {
         if flags.is_sequential() {
             path::validate(&format!("{path}1"))?;
         } else {
@@ -554,135 +529,12 @@ impl Client {
     }
 }
 
-/// Writes that are carried out all or none, in order.
-#[derive(Debug)]
-#[must_use = "nothing is sent before commit"]
-pub struct Transaction<'a> {
-    client: &'a Client,
-    ops: Result<Vec<MultiOp>, PathError>,
-}
-
-impl Transaction<'_> {
-    /// Creates a node of a kind without a time to live.
-    pub fn create(
-        self,
-        path: &str,
-        data: impl Into<Bytes>,
-        flags: CreateFlags,
-        acl: &[Acl],
-    ) -> Self {
-        let data = data.into();
-        self.and(|client| {
-            let request = create_request(client.new_path(path, flags)?, data, flags, acl);
-            Ok(match flags {
-                CreateFlags::Container => MultiOp::CreateContainer(request),
-                _ => MultiOp::Create2(request),
-            })
-        })
-    }
-
-    /// Deletes a node; `version` -1 is any.
-    pub fn delete(self, path: &str, version: i32) -> Self {
-        self.and(|client| {
-            let path = Some(client.deletable(path)?);
-            Ok(MultiOp::Delete(DeleteRequest { path, version }))
-        })
-    }
-
-    /// Sets a node's data; `version` -1 is any.
-    pub fn set(self, path: &str, data: impl Into<Bytes>, version: i32) -> Self {
-        let data = Some(data.into());
-        self.and(|client| {
-            Ok(MultiOp::SetData(SetDataRequest {
-                path: Some(client.existing(path)?),
-                data,
-                version,
-            }))
-        })
-    }
-
-    /// Goes on only if a node is there and has this version; -1 is any.
-    pub fn check(self, path: &str, version: i32) -> Self {
-        self.and(|client| {
-            let path = Some(client.existing(path)?);
-            Ok(MultiOp::Check(CheckVersionRequest { path, version }))
-        })
-    }
-
-    /// Carries all of it out, or nothing. The results are those of the writes, in their order; paths in them are as
-    /// given, with numbers of sequential nodes.
-    ///
-    /// # Errors
-    /// The first write that could not be carried out says why: see [`MultiError`]. Nothing was changed then, unless the
-    /// error [is ambiguous](Error::is_ambiguous).
-    pub async fn commit(self) -> Result<Vec<MultiResult>, MultiError> {
-        let ops = self.ops.map_err(Error::from)?;
-        let client = self.client;
-        let Reply::Multi(results) = client.submit(Request::Multi(MultiOps(ops))).await? else {
-            return Err(unexpected().into());
-        };
-        let failed = results
-            .iter()
-            .enumerate()
-            .find_map(|(at, result)| match result {
-                MultiResult::Error(code)
-                    if *code != 0 && *code != ErrorCode::RuntimeInconsistency.code() =>
-                {
-                    Some((at, *code))
-                }
-                _ => None,
-            });
-        if let Some((at, code)) = failed {
-            return Err(MultiError {
-                at: Some(at),
-                error: Error::Server(code),
-            });
-        }
-        let strip = |path: Text| client.chroot.strip(&path).into();
-        Ok(results
-            .into_iter()
-            .map(|result| match result {
-                MultiResult::Create(path) => MultiResult::Create(strip(path)),
-                MultiResult::Create2(path, stat) => MultiResult::Create2(strip(path), stat),
-                other => other,
-            })
-            .collect())
-    }
-
-    fn and(mut self, op: impl FnOnce(&Client) -> Result<MultiOp, PathError>) -> Self {
-        if let Ok(ops) = &mut self.ops {
-            match op(self.client) {
-                Ok(op) => ops.push(op),
-                Err(error) => self.ops = Err(error),
-            }
-        }
-        self
-    }
-}
-
-/// Why a transaction was not carried out, or is not known to have been.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{error}")]
-pub struct MultiError {
-    /// Which of the writes, from 0, could not be carried out; none when it failed as a whole.
-    pub at: Option<usize>,
-    /// Why.
-    pub error: Error,
-}
-
-impl From<Error> for MultiError {
-    fn from(error: Error) -> Self {
-        Self { at: None, error }
-    }
-}
-
-impl From<MultiError> for Error {
-    fn from(error: MultiError) -> Self {
-        error.error
-    }
-}
-
-fn create_request(path: Text, data: Bytes, flags: CreateFlags, acl: &[Acl]) -> CreateRequest {
+pub(super) fn create_request(
+    path: Text,
+    data: Bytes,
+    flags: CreateFlags,
+    acl: &[Acl],
+) -> CreateRequest {
     CreateRequest {
         path: Some(path),
         data: Some(data),
@@ -720,7 +572,7 @@ fn children(reply: Reply) -> Result<ChildrenReply, Error> {
 }
 
 /// A reply of another shape than its opcode's: [`Reply::read`] makes none.
-fn unexpected() -> Error {
+pub(super) fn unexpected() -> Error {
     Error::Decode(DecodeError::UnexpectedValue {
         what: "shape of a reply",
         value: 0,

@@ -9,11 +9,13 @@
 //! for the next connection. [`Client::states`] tells how the session is, and
 //! [`State::Overdue`] when it can have expired without this client's knowing.
 
+mod answer;
 mod chroot;
 mod client;
 mod core;
 mod driver;
 mod error;
+mod transaction;
 mod watches;
 
 use std::fmt;
@@ -22,8 +24,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use jute_codec::SessionId;
 
-pub use client::{Answered, Change, Client, MultiError, Transaction};
+pub use answer::{Answered, Change};
+pub use client::Client;
 pub use error::Error;
+pub use transaction::{MultiError, Transaction};
 pub use watches::{Notice, WatchEvent, Watcher};
 
 /// What a session is asked for.

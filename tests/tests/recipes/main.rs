@@ -6,192 +6,24 @@
     reason = "helpers of tests: what is not there fails the test"
 )]
 
+mod config;
+mod support;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
+use support::{
+    PATIENCE, Rule, Witness, code, finish, other, output, server, signal, text, until, zab,
+    zab_binary,
+};
 use zab::recipes::lock::Lock;
 use zab::{Client, ConnectString, Options};
 use zabd_tests::raw::four_letter_word;
-use zabd_tests::servers::{Implementation, Server, Setup, apache_unavailable};
-
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn server(implementation: Implementation) -> Server {
-    let setup = Setup::default()
-        .key("tickTime", "250")
-        .key("4lw.commands.whitelist", "*")
-        .key("maxClientCnxns", "0");
-    Server::start(implementation, &setup).unwrap()
-}
-
-/// `ZAB_BIN`, or that of the build which this test belongs to.
-fn zab_binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("ZAB_BIN") {
-        return path.into();
-    }
-    let deps = std::env::current_exe().unwrap();
-    let path = deps.parent().unwrap().parent().unwrap().join("zab");
-    assert!(
-        path.exists(),
-        "{} does not exist: run `cargo build -p zab`, or name a binary in ZAB_BIN",
-        path.display()
-    );
-    path
-}
-
-fn zab(server: &Server, timeout_ms: u32, words: &[&str]) -> Command {
-    let mut command = Command::new(zab_binary());
-    command
-        .args(["-server", &server.address().to_string()])
-        .args(["-timeout", &timeout_ms.to_string()])
-        .args(words)
-        .stdin(Stdio::null());
-    command
-}
-
-fn output(server: &Server, words: &[&str]) -> Output {
-    zab(server, 10_000, words).output().unwrap()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or(-1)
-}
-
-fn text(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).unwrap().trim()
-}
-
-/// Waits until something is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        sleep(Duration::from_millis(10));
-    }
-}
-
-fn signal(child: &Child, signal: Signal) {
-    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
-    kill_process(pid, signal).unwrap();
-}
-
-/// A file to which everybody who holds something appends a line when he begins and one before he ends.
-struct Witness {
-    log: PathBuf,
-}
-
-/// How many may be in at a time.
-#[derive(Clone, Copy, PartialEq)]
-enum Rule {
-    /// One, with tokens that grow.
-    One,
-    /// Several who read, or one who writes.
-    ReadersOrWriter,
-    /// So many.
-    AtMost(usize),
-}
-
-impl Witness {
-    fn new(server: &Server, name: &str) -> Self {
-        Self {
-            log: server.directory().join(name),
-        }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    fn has(&self, start: &str) -> bool {
-        self.lines().iter().any(|line| line.starts_with(start))
-    }
-
-    /// What a command under zab does: says when it begins, holds for a while, says when it ends.
-    fn script(&self, name: &str, mark: &str, hold: &str) -> String {
-        let log = self.log.display();
-        format!(
-            "echo \"enter {name} $ZAB_FENCING_TOKEN {mark}\" >> {log}; sleep {hold}; \
-             echo \"leave {name} $ZAB_FENCING_TOKEN {mark}\" >> {log}"
-        )
-    }
-
-    /// Reads it all and says how often something was held. Those who were killed need not have left.
-    fn check(&self, rule: Rule, killed: &BTreeSet<String>) -> usize {
-        let mut inside: Vec<(String, bool)> = Vec::new();
-        let mut token_max = 0_i64;
-        let mut held = 0;
-        for line in self.lines() {
-            let words: Vec<_> = line.split(' ').collect();
-            let [what, name, token, mark] = words[..] else {
-                panic!("a torn line: {line}");
-            };
-            if what == "leave" {
-                let at = inside.iter().position(|(inside, _)| inside == name);
-                inside.remove(at.unwrap_or_else(|| panic!("{line} without entering")));
-                continue;
-            }
-            inside.retain(|(name, _)| !killed.contains(name));
-            let writes = mark == "w";
-            let allowed = match rule {
-                Rule::One => inside.is_empty(),
-                Rule::ReadersOrWriter => {
-                    inside.is_empty() || (!writes && inside.iter().all(|(_, writes)| !writes))
-                }
-                Rule::AtMost(count) => inside.len() < count,
-            };
-            assert!(allowed, "{line} while {inside:?} are in");
-            let token: i64 = token.parse().unwrap();
-            if rule == Rule::One {
-                assert!(token > token_max, "{line} after token {token_max}");
-                token_max = token;
-            }
-            inside.push((name.to_owned(), writes));
-            held += 1;
-        }
-        held
-    }
-}
-
-/// Starts a program on another library that contends.
-fn other(
-    server: &Server,
-    library: &str,
-    kind: &str,
-    path: &str,
-    rounds: usize,
-    witness: &Witness,
-    name: &str,
-) -> Child {
-    let program = if library == "java" {
-        "Contend"
-    } else {
-        "contend"
-    };
-    Command::new("python3")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/recipes.py"))
-        .args([library, program, &server.address().to_string(), kind, path])
-        .arg(rounds.to_string())
-        .arg(&witness.log)
-        .arg(name)
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-fn finish(mut child: Child) {
-    let mut status = None;
-    until("another program ends", || {
-        status = child.try_wait().unwrap();
-        status.is_some()
-    });
-    assert!(status.unwrap().success(), "{status:?}");
-}
+use zabd_tests::servers::{Implementation, Server, apache_unavailable};
 
 /// Contends by zab: one process a round.
 fn contend(server: &Server, words: &[&str], witness: &Witness, name: &str, rounds: usize) {

@@ -1,0 +1,326 @@
+//! `zab config`: the configuration centre.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Parser;
+use zab::Client;
+use zab::config::{
+    Centre, CentreError, Document, Grey, Kind, Namespace, Rule, Value, differences,
+    parse_properties, write_properties,
+};
+
+use super::child::Orders;
+use super::config_follow::{render, run, watch_documents};
+use super::config_options::{self as options, Action, Edit, Format};
+use super::lock::close;
+use super::{RecipeError, Site};
+
+pub(super) async fn config(
+    site: &Site,
+    words: &[String],
+    out: &mut dyn Write,
+) -> Result<u8, RecipeError> {
+    let options = options::Config::try_parse_from(words)?;
+    zab::path::validate(&options.root)?;
+    match &options.action {
+        Action::Watch { follow } => return watch_documents(site, &options.root, follow, out).await,
+        Action::Run {
+            follow,
+            prefix,
+            on_change,
+            grace,
+            command,
+        } => {
+            let orders = Orders {
+                signal: rustix::process::Signal::TERM,
+                grace: *grace,
+            };
+            return run(
+                site,
+                &options.root,
+                follow,
+                prefix,
+                *on_change,
+                orders,
+                command,
+            )
+            .await;
+        }
+        Action::Render {
+            follow,
+            template,
+            output,
+            hook,
+            once,
+        } => {
+            return render(
+                site,
+                &options.root,
+                follow,
+                template,
+                output,
+                hook.as_deref(),
+                *once,
+            )
+            .await;
+        }
+        _ => {}
+    }
+    let client = site.connect().await?;
+    let done = ask(&client, &options, out).await;
+    close(&client).await;
+    done.map(|()| 0)
+}
+
+async fn ask(
+    client: &Client,
+    options: &options::Config,
+    out: &mut dyn Write,
+) -> Result<(), RecipeError> {
+    let centre = Centre::new(client, &options.root)?;
+    match &options.action {
+        Action::List { prefix } => {
+            for name in centre.list(prefix).await? {
+                writeln!(out, "{name}")?;
+            }
+        }
+        Action::Get {
+            namespace,
+            key,
+            revision,
+            format,
+        } => {
+            let document = match revision {
+                Some(revision) => centre.revision(namespace, *revision).await?,
+                None => centre.current(namespace).await?,
+            };
+            match key {
+                Some(key) => {
+                    let value = document.values.get(key);
+                    let value = value.ok_or_else(|| RecipeError::NoKey(key.clone()))?;
+                    writeln!(out, "{}", value.text)?;
+                }
+                None => out.write_all(printed(&document, *format).as_bytes())?,
+            }
+        }
+        Action::Publish { namespace, edit } => {
+            let (base, document) = edited(&centre, namespace, edit).await?;
+            let document = centre.publish(namespace, base, document).await?;
+            writeln!(out, "{namespace} is at revision {}", document.revision)?;
+        }
+        Action::Grey {
+            namespace,
+            edit,
+            instances,
+            addresses,
+            labels,
+        } => {
+            let (base, document) = edited(&centre, namespace, edit).await?;
+            let rule = Rule {
+                instances: instances.iter().cloned().collect(),
+                addresses: addresses.iter().cloned().collect(),
+                labels: labels.iter().cloned().collect(),
+            };
+            let grey = centre
+                .release_grey(namespace, base, Grey { document, rule })
+                .await?;
+            writeln!(
+                out,
+                "{namespace} has grey revision {}",
+                grey.document.revision
+            )?;
+        }
+        Action::Promote { namespace } => {
+            let document = centre.promote(namespace).await?;
+            writeln!(out, "{namespace} is at revision {}", document.revision)?;
+        }
+        Action::Abandon { namespace } => centre.abandon(namespace).await?,
+        Action::History { namespace } => {
+            for document in centre.history(namespace).await? {
+                writeln!(
+                    out,
+                    "{}\t{}\t{}\t{}",
+                    document.revision, document.time_ms, document.author, document.comment
+                )?;
+            }
+        }
+        Action::Diff {
+            namespace,
+            from,
+            to,
+        } => {
+            let from = centre.revision(namespace, *from).await?;
+            let to = match to {
+                Some(to) => centre.revision(namespace, *to).await?,
+                None => centre.current(namespace).await?,
+            };
+            for change in differences(&from, &to) {
+                for (sign, value) in [('-', change.before), ('+', change.after)] {
+                    if let Some(value) = value {
+                        let pair = write_properties([(change.key.as_str(), value.text.as_str())]);
+                        write!(out, "{sign} {pair}")?;
+                    }
+                }
+            }
+        }
+        Action::Rollback {
+            namespace,
+            revision,
+            author,
+        } => {
+            let base = centre.current(namespace).await?.revision;
+            let mut document = centre.revision(namespace, *revision).await?;
+            document.comment = format!("as revision {revision}: {}", document.comment);
+            document.author = author.clone().unwrap_or_else(user);
+            document.time_ms = now_ms();
+            let document = centre.publish(namespace, base, document).await?;
+            writeln!(out, "{namespace} is at revision {}", document.revision)?;
+        }
+        Action::Holders { namespace } => {
+            for holder in centre.holders(namespace).await? {
+                let line = format!(
+                    "{}\t{}\t{}",
+                    holder.revision, holder.instance.id, holder.instance.address
+                );
+                writeln!(out, "{}", line.trim_end())?;
+            }
+        }
+        Action::Restrict { namespace, acl } => {
+            let parsed = crate::format::acl::parse_acl(acl);
+            if let Some(complaint) = parsed.complaints.into_iter().next() {
+                return Err(RecipeError::Acl(complaint));
+            }
+            centre.restrict(namespace, &parsed.acl).await?;
+        }
+        Action::Watch { .. } | Action::Run { .. } | Action::Render { .. } => {}
+    }
+    Ok(())
+}
+
+/// What is to be published, and the revision that it was made from.
+async fn edited(
+    centre: &Centre,
+    namespace: &Namespace,
+    edit: &Edit,
+) -> Result<(u64, Document), RecipeError> {
+    let mut document = centre.current(namespace).await?;
+    let base = edit.base.unwrap_or(document.revision);
+    if edit.replace {
+        document.values.clear();
+    }
+    if let Some(file) = &edit.file {
+        let text = fs::read_to_string(file)?;
+        for (key, value) in read_values(file, &text)? {
+            document.values.insert(key, value);
+        }
+    }
+    for key in &edit.delete {
+        document.values.remove(key);
+    }
+    for (key, text) in &edit.values {
+        let kind = match edit.kind {
+            Some(kind) => kind.kind(),
+            None => document
+                .values
+                .get(key)
+                .map_or(Kind::Text, |value| value.kind),
+        };
+        let value = Value::checked(key, kind, text.clone()).map_err(CentreError::from)?;
+        document.values.insert(key.clone(), value);
+    }
+    document.author = edit.author.clone().unwrap_or_else(user);
+    document.comment = edit.comment.clone();
+    document.time_ms = now_ms();
+    Ok((base, document))
+}
+
+/// The values of a file: JSON if it is called so, else properties.
+fn read_values(file: &Path, text: &str) -> Result<BTreeMap<String, Value>, RecipeError> {
+    if file.extension().is_none_or(|extension| extension != "json") {
+        return Ok(parse_properties(text)
+            .into_iter()
+            .map(|(key, text)| {
+                let kind = Kind::Text;
+                (key, Value { kind, text })
+            })
+            .collect());
+    }
+    let json: BTreeMap<String, serde_json::Value> =
+        serde_json::from_str(text).map_err(io::Error::from)?;
+    Ok(json
+        .into_iter()
+        .map(|(key, value)| {
+            let (kind, text) = match value {
+                serde_json::Value::String(text) => (Kind::Text, text),
+                serde_json::Value::Bool(value) => (Kind::Boolean, value.to_string()),
+                serde_json::Value::Number(value) => (Kind::Number, value.to_string()),
+                other => (Kind::Json, other.to_string()),
+            };
+            (key, Value { kind, text })
+        })
+        .collect())
+}
+
+/// A document's values as a file has them.
+fn printed(document: &Document, format: Format) -> String {
+    let values = &document.values;
+    match format {
+        Format::Properties => write_properties(
+            values
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.text.as_str())),
+        ),
+        Format::Document => format!("{:#}\n", document.to_json()),
+        Format::Json => {
+            let values: serde_json::Map<_, _> = values
+                .iter()
+                .map(|(key, value)| {
+                    let typed = match value.kind {
+                        Kind::Boolean | Kind::Json | Kind::Number => {
+                            serde_json::from_str(&value.text).ok()
+                        }
+                        _ => None,
+                    };
+                    let text = || serde_json::Value::String(value.text.clone());
+                    (key.clone(), typed.unwrap_or_else(text))
+                })
+                .collect();
+            format!("{:#}\n", serde_json::Value::Object(values))
+        }
+    }
+}
+
+fn user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned())
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_and_printed_alike() {
+        let json = "{\"a\": true, \"b\": 1.5, \"c\": \"x\", \"d\": [1]}";
+        let values = read_values(Path::new("x.json"), json).unwrap();
+        let document = Document {
+            values: values.clone(),
+            ..Document::default()
+        };
+        let printed = printed(&document, Format::Json);
+        assert_eq!(read_values(Path::new("x.json"), &printed).unwrap(), values);
+        let kinds: Vec<_> = values.values().map(|value| value.kind).collect();
+        assert_eq!(kinds, [Kind::Boolean, Kind::Number, Kind::Text, Kind::Json]);
+        assert_eq!(read_values(Path::new("x.conf"), "a=1").unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,341 @@
+//! `zab config`: published by one, followed by many, by zab, the library, kazoo and Curator.
+
+use std::fs;
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use zab::config::{Centre, Document, Follower, Instance, Kind, Namespace, Value};
+use zab::{Client, ConnectString, Options};
+use zabd_tests::servers::{Implementation, Server};
+
+use super::support::{code, output, program_of, server, signal, text, until, zab};
+
+/// A program that goes with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn told(server: &Server, words: &[&str]) -> String {
+    let output = output(server, words);
+    assert_eq!(code(&output), 0, "{words:?}: {output:?}");
+    text(&output).to_owned()
+}
+
+fn refused(server: &Server, words: &[&str], wanted: i32) {
+    let output = output(server, words);
+    assert_eq!(code(&output), wanted, "{words:?}: {output:?}");
+}
+
+#[test]
+fn revisions_are_published_compared_and_taken_back() {
+    let server = server(Implementation::Zabd);
+    let published = |words: &[&str]| {
+        told(
+            &server,
+            &[&["config", "publish", "prod/shop"], words].concat(),
+        )
+    };
+    assert_eq!(
+        published(&["db.url=x", "rate=5", "-m", "first", "--author", "ann"]),
+        "prod/shop/application is at revision 1"
+    );
+    published(&["--type", "number", "rate=6", "--delete", "db.url"]);
+    assert_eq!(told(&server, &["config", "get", "prod/shop"]), "rate=6");
+    assert_eq!(
+        told(
+            &server,
+            &["config", "get", "prod/shop", "db.url", "--revision", "1"]
+        ),
+        "x"
+    );
+    assert_eq!(
+        told(&server, &["config", "diff", "prod/shop", "1"]),
+        "- db.url=x\n- rate=5\n+ rate=6"
+    );
+    // What is no number is not published, nor what was made from an older revision.
+    refused(
+        &server,
+        &["config", "publish", "prod/shop", "rate=many"],
+        64,
+    );
+    refused(
+        &server,
+        &["config", "publish", "prod/shop", "a=1", "--base", "1"],
+        75,
+    );
+    refused(&server, &["config", "get", "prod/shop", "nothing"], 75);
+    refused(&server, &["config", "promote", "prod/shop"], 75);
+    told(&server, &["config", "rollback", "prod/shop", "1"]);
+    assert_eq!(
+        told(&server, &["config", "get", "prod/shop"]),
+        "db.url=x\nrate=5"
+    );
+    let history = told(&server, &["config", "history", "prod/shop"]);
+    let revisions: Vec<_> = history
+        .lines()
+        .map(|line| line.split('\t').next().unwrap())
+        .collect();
+    assert_eq!(revisions, ["3", "2", "1"]);
+    assert!(history.ends_with("ann\tfirst"));
+    // Out to a file of JSON, and in again elsewhere.
+    let file = server.directory().join("values.json");
+    fs::write(
+        &file,
+        told(&server, &["config", "get", "prod/shop", "--format", "json"]),
+    )
+    .unwrap();
+    told(
+        &server,
+        &[
+            "config",
+            "publish",
+            "test/shop/db",
+            "--file",
+            file.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(
+        told(&server, &["config", "get", "test/shop/db", "db.url"]),
+        "x"
+    );
+    assert_eq!(told(&server, &["config", "list"]), "prod\ntest");
+    assert_eq!(told(&server, &["config", "list", "test/shop"]), "db");
+    // The other command of this name is still there.
+    assert_eq!(code(&output(&server, &["config", "-c"])), 0);
+}
+
+#[test]
+fn an_application_can_be_closed_to_others() {
+    let server = server(Implementation::Zabd);
+    let ann = |words: &[&str]| {
+        let words = [&["-auth", "digest:ann:secret"], words].concat();
+        zab(&server, 10_000, &words).output().unwrap()
+    };
+    assert!(
+        ann(&["config", "publish", "prod/closed", "a=1"])
+            .status
+            .success()
+    );
+    assert!(
+        ann(&["config", "restrict", "prod/closed", "auth::cdrwa"])
+            .status
+            .success()
+    );
+    refused(&server, &["config", "get", "prod/closed"], 69);
+    refused(&server, &["config", "publish", "prod/closed", "a=2"], 69);
+    assert!(
+        ann(&["config", "publish", "prod/closed", "a=2"])
+            .status
+            .success()
+    );
+    refused(
+        &server,
+        &["config", "get", "prod/closed", "--revision", "2"],
+        69,
+    );
+}
+
+#[test]
+fn programs_on_three_libraries_follow_and_grey_releases_reach_some() {
+    let server = server(Implementation::Zabd);
+    told(&server, &["config", "publish", "prod/app", "k=one"]);
+    let node = "/config/prod/app/application";
+    let log = |name: &str| server.directory().join(name);
+    let lines = |name: &str| fs::read_to_string(log(name)).unwrap_or_default();
+    let mut running = Vec::new();
+    for (library, program, name) in [("kazoo", "follow", "py"), ("java", "Follow", "java")] {
+        let file = log(name);
+        let words = [node, name, "k", file.to_str().unwrap()];
+        running.push(Running(program_of(&server, library, program, &words)));
+    }
+    let watching = zab(
+        &server,
+        10_000,
+        &["config", "watch", "prod/app", "--instance", "watch"],
+    )
+    .stdout(fs::File::create(log("watch")).unwrap())
+    .spawn()
+    .unwrap();
+    running.push(Running(watching));
+    let holders = || told(&server, &["config", "holders", "prod/app"]);
+    until("all have taken the first", || {
+        holders() == "1\tjava\n1\tpy\n1\twatch"
+    });
+    told(
+        &server,
+        &[
+            "config",
+            "grey",
+            "prod/app",
+            "k=grey",
+            "--instance",
+            "py",
+            "--instance",
+            "java",
+        ],
+    );
+    until("two have taken the grey one", || {
+        holders() == "2\tjava\n2\tpy\n1\twatch"
+    });
+    refused(&server, &["config", "publish", "prod/app", "k=no"], 75);
+    told(&server, &["config", "abandon", "prod/app"]);
+    until("all are back", || holders() == "1\tjava\n1\tpy\n1\twatch");
+    told(
+        &server,
+        &["config", "grey", "prod/app", "k=two", "--instance", "java"],
+    );
+    until("one has taken it", || {
+        holders() == "2\tjava\n1\tpy\n1\twatch"
+    });
+    told(&server, &["config", "promote", "prod/app"]);
+    until("all have taken it", || {
+        holders() == "2\tjava\n2\tpy\n2\twatch"
+    });
+    assert_eq!(lines("java"), "1 one\n2 grey\n1 one\n2 two\n");
+    assert_eq!(lines("py"), "1 one\n2 grey\n1 one\n2 two\n");
+    let watched = lines("watch");
+    let watched: Vec<_> = watched.lines().collect();
+    assert_eq!(watched.len(), 2, "{watched:?}");
+    assert!(watched[1].contains("\"two\""));
+}
+
+#[test]
+fn commands_and_files_take_new_values_also_without_servers() {
+    let mut server = server(Implementation::Zabd);
+    told(&server, &["config", "publish", "prod/run", "db.url=one"]);
+    let file = |name: &str| server.directory().join(name);
+    let (log, cache, template) = (file("log"), file("cache"), file("template"));
+    let rendered = file("rendered");
+    fs::write(&template, "url = {{db.url}}\n").unwrap();
+    let read = |path: &std::path::Path| fs::read_to_string(path).unwrap_or_default();
+    let script = format!(
+        "echo \"$ZAB_CONFIG_REVISION $APP_DB_URL\" >> {}; exec sleep 60",
+        log.display()
+    );
+    let cache_words = ["--cache", cache.to_str().unwrap(), "--prefix", "APP_"];
+    let words = [
+        &["config", "run", "prod/run"],
+        &cache_words[..],
+        &["--", "sh", "-c", &script],
+    ]
+    .concat();
+    let start = |server: &Server, timeout| Running(zab(server, timeout, &words).spawn().unwrap());
+    let running = start(&server, 10_000);
+    let hook = format!("echo hook >> {}", log.display());
+    let render = [
+        "config",
+        "render",
+        "prod/run",
+        template.to_str().unwrap(),
+        rendered.to_str().unwrap(),
+    ];
+    let rendering = zab(&server, 10_000, &[&render[..], &["--hook", &hook]].concat()).spawn();
+    let rendering = Running(rendering.unwrap());
+    until("it runs", || {
+        read(&log).contains("1 one\n") && read(&log).contains("hook\n")
+    });
+    told(&server, &["config", "publish", "prod/run", "db.url=two"]);
+    until("it is started anew", || read(&log).contains("2 two\n"));
+    until("the file is new", || read(&rendered) == "url = two\n");
+    // Told to end, it tells its command, and goes from the list.
+    let mut running = running;
+    signal(&running.0, Signal::TERM);
+    assert_eq!(running.0.wait().unwrap().code(), Some(128 + 15));
+    drop(rendering);
+    // Without servers it begins with what it had, and takes what is new when they are back.
+    server.stop().unwrap();
+    let _running = start(&server, 1000);
+    until("it runs by the cache", || {
+        read(&log).matches("2 two\n").count() == 2
+    });
+    server.restart().unwrap();
+    told(&server, &["config", "publish", "prod/run", "db.url=three"]);
+    until("it is up to date", || read(&log).contains("3 three\n"));
+}
+
+const FOLLOWERS: usize = 500;
+
+#[test]
+fn a_change_reaches_five_hundred() {
+    let server = server(Implementation::Zabd);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let done = runtime.block_on(async {
+        let connect = || ConnectString::parse(&server.address().to_string()).unwrap();
+        let client = Client::connect(connect(), Options::default())
+            .await
+            .unwrap();
+        let centre = Centre::new(&client, "/config").unwrap();
+        let namespace: Namespace = "prod/many".parse().unwrap();
+        let document = |text: &str| {
+            let value = Value::checked("k", Kind::Text, text.to_owned()).unwrap();
+            Document {
+                values: [("k".to_owned(), value)].into(),
+                ..Document::default()
+            }
+        };
+        centre
+            .publish(&namespace, 0, document("one"))
+            .await
+            .unwrap();
+        let mut followers = Vec::new();
+        for number in 0..FOLLOWERS {
+            let (connect, namespace) = (connect(), namespace.clone());
+            followers.push(tokio::spawn(async move {
+                let client = Client::connect(connect, Options::default()).await.unwrap();
+                let centre = Centre::new(&client, "/config").unwrap();
+                let instance = Instance {
+                    id: format!("i{number}"),
+                    ..Instance::default()
+                };
+                let mut follower = Follower::new(&centre, &namespace, instance).await.unwrap();
+                let mut revisions = Vec::new();
+                while revisions.last() != Some(&3) {
+                    let revision = follower.next().await.unwrap().document.revision;
+                    follower.hold(revision).await.unwrap();
+                    revisions.push(revision);
+                }
+                assert!(revisions.is_sorted());
+                client.close().await.unwrap();
+            }));
+        }
+        let all_hold = async |revision: u64| loop {
+            let holders = centre.holders(&namespace).await.unwrap();
+            let held = holders
+                .iter()
+                .filter(|holder| holder.revision == revision)
+                .count();
+            if held == FOLLOWERS {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let all = async {
+            all_hold(1).await;
+            centre
+                .publish(&namespace, 1, document("two"))
+                .await
+                .unwrap();
+            all_hold(2).await;
+            centre
+                .publish(&namespace, 2, document("three"))
+                .await
+                .unwrap();
+            for follower in followers {
+                follower.await.unwrap();
+            }
+        };
+        let all = tokio::time::timeout(Duration::from_secs(120), all).await;
+        client.close().await.unwrap();
+        all
+    });
+    done.unwrap();
+}
