@@ -593,6 +593,7 @@ const fn kind(input: &ZabInput) -> &'static str {
         ZabInput::LinkDown { .. } => "link down",
         ZabInput::FromLearner { .. } => "from learner",
         ZabInput::FromLeader { .. } => "from leader",
+        ZabInput::Unknown { .. } => "unknown",
         ZabInput::Durable(_) => "durable",
         ZabInput::LogTrouble => "log trouble",
         ZabInput::Diverged => "diverged",

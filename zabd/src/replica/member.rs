@@ -127,7 +127,7 @@ impl Member {
                 self.zab.know_members(logged, &mut self.said);
                 self.zab.step(now_ms, input, &mut self.said);
             }
-            Input::Peer(input) => self.on_peer(now_ms, input, around.effects),
+            Input::Peer(input) => self.on_peer(now_ms, input),
             Input::Durable(write) => {
                 self.zab
                     .step(now_ms, ZabInput::Durable(write), &mut self.said);
@@ -217,7 +217,7 @@ impl Member {
     }
 
     /// What the leader sends is opaque to [`Zab`]; that it means something is seen to before it is in the log.
-    fn on_peer(&mut self, now_ms: i64, input: ZabInput, effects: &mut Vec<Effect>) {
+    fn on_peer(&mut self, now_ms: i64, input: ZabInput) {
         if let ZabInput::FromLeader { link, packet } = &input
             && let LeaderPacket::Proposal { zxid, txn }
             | LeaderPacket::Inform { zxid, txn }
@@ -226,10 +226,8 @@ impl Member {
             match decode(*zxid, txn) {
                 Some(entry) => self.decoded.push_back(entry),
                 None => {
-                    let link = *link;
-                    effects.push(Effect::Peer(ZabEffect::CloseLink { link }));
-                    let lost = ZabInput::LinkDown { link };
-                    return self.zab.step(now_ms, lost, &mut self.said);
+                    let unknown = ZabInput::Unknown { link: *link };
+                    return self.zab.step(now_ms, unknown, &mut self.said);
                 }
             }
         }

@@ -3,6 +3,7 @@
 mod local;
 mod moved;
 mod read_only;
+mod unknown;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

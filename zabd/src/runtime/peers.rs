@@ -21,7 +21,7 @@ use crate::config::EnsembleConfig;
 use crate::net::election::{ElectionNet, ElectionParams, OnMessage};
 use crate::net::peer::{PeerNet, PeerParams, Unsent};
 use crate::replica::ensemble::{Configs, HostPort, Members, ServerId};
-use crate::replica::zab::{Role, ZabEffect, ZabInput};
+use crate::replica::zab::{Role, UNKNOWN_TXN, ZabEffect, ZabInput};
 use crate::state::DigestMismatch;
 
 /// How far making and taking bulk stands back (`man 2 nice`, of a single thread).
@@ -241,6 +241,7 @@ impl Peers {
             ZabEffect::RoleChanged { role, leader, why } => {
                 let leader = leader.map(|leader| leader.0);
                 match role {
+                    Role::Looking if why == UNKNOWN_TXN => error!("{why}"),
                     Role::Looking => info!(why, "looking for a leader"),
                     Role::Leading => info!(why, "leading"),
                     Role::Following => info!(leader, why, "following"),

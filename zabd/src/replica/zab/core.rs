@@ -32,6 +32,10 @@ pub(super) struct Core {
     pub(super) may_lack: bool,
     /// The leader whose tree is another than this server's, which its disk confirms.
     pub(super) doubt: Option<Doubt>,
+    /// The leader whose transactions this server cannot read, and until when it is not joined.
+    pub(super) avoided: Option<(ServerId, i64)>,
+    /// The newest epoch that this server has led, since it was started.
+    pub(super) led: i64,
     pub(super) links_made: u64,
     /// Who leads when this role is over, if a change of the membership has said so.
     pub(super) successor: Option<ServerId>,
@@ -68,7 +72,7 @@ pub(super) struct Doubt {
 
 impl Doubt {
     /// Whether this server, looking for a leader, is not to count what somebody says.
-    pub(super) fn passes_over(self, now_ms: i64, notification: &Notification) -> bool {
+    fn passes_over(self, now_ms: i64, notification: &Notification) -> bool {
         let is_election = notification.state == PeerState::Looking;
         notification.leader == self.leader.0 && (is_election || now_ms < self.until_ms)
     }
@@ -112,6 +116,16 @@ impl Core {
         }
     }
 
+    /// Whether this server, looking for a leader, is not to count what somebody says.
+    pub(super) fn passes_over(&self, now_ms: i64, notification: &Notification) -> bool {
+        let is_avoided = self.avoided.is_some_and(|(leader, until_ms)| {
+            let is_led = notification.state != PeerState::Looking;
+            is_led && notification.leader == leader.0 && now_ms < until_ms
+        });
+        let doubt = self.doubt;
+        is_avoided || doubt.is_some_and(|doubt| doubt.passes_over(now_ms, notification))
+    }
+
     /// The newest transaction that this server vouches for to others.
     pub(super) fn vouched(&self) -> Zxid {
         if self.may_lack {
@@ -122,10 +136,21 @@ impl Core {
     }
 
     /// What this server has to offer as a leader.
+    ///
+    /// One that has led an epoch stands at its beginning, though nothing was proposed in it: it leads again, as in
+    /// ZooKeeper, unless somebody has more. Whoever has come to that epoch has the same history.
+    ///
+    /// ZooKeeper: `Leader.startZkServer`, which sets the newest transaction to that.
     pub(super) fn candidacy(&self) -> Candidacy {
+        let (vouched, current) = (self.vouched(), self.epochs.current);
+        let zxid = if self.led == current && !self.may_lack {
+            vouched.max(Zxid(current << 32))
+        } else {
+            vouched
+        };
         Candidacy {
-            zxid: self.vouched(),
-            peer_epoch: self.epochs.current,
+            zxid,
+            peer_epoch: current,
         }
     }
 

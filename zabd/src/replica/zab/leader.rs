@@ -585,6 +585,7 @@ impl Leader {
             }
         }
         self.phase = Phase::Broadcast;
+        core.led = core.epochs.accepted;
         self.last_proposed = Zxid(core.epochs.accepted << 32);
         out.push(ZabEffect::Established {
             epoch: core.epochs.accepted,

@@ -97,6 +97,11 @@ pub enum ZabInput {
         /// What.
         packet: LeaderPacket,
     },
+    /// The leader sent a transaction that is none that this server knows.
+    Unknown {
+        /// On which connection.
+        link: LinkId,
+    },
     /// This write and all before it are on disk.
     Durable(WriteSeq),
     /// The log cannot be written. Nothing is acknowledged, and the server takes no part, until what was asked for is
@@ -455,6 +460,10 @@ enum State {
     Learning(Learner),
 }
 
+/// Why a learner has left a leader whose transactions it does not know.
+pub const UNKNOWN_TXN: &str = "the leader sent a transaction of a type that this server does not know, or a damaged one; it \
+    takes no part for as long as it cannot read everything. If all servers can be the same release, make them so";
+
 /// Why a role is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Left(&'static str);
@@ -494,6 +503,8 @@ impl Zab {
             installing: Installing::Nothing,
             may_lack,
             doubt: None,
+            avoided: None,
+            led: 0,
             links_made: 0,
             successor: None,
             is_to_vote: false,
@@ -528,9 +539,7 @@ impl Zab {
             // The last role is over, and what to say instead depends on the disk.
             (ZabInput::Notified { .. }, State::Settling(_)) => {}
             (ZabInput::Notified { notification, .. }, State::Electing)
-                if core
-                    .doubt
-                    .is_some_and(|doubt| doubt.passes_over(now_ms, &notification)) => {}
+                if core.passes_over(now_ms, &notification) => {}
             (ZabInput::Notified { from, notification }, state) => {
                 if matches!(state, State::Electing) && self.take_over_members(&notification, out) {
                     self.elect(now_ms, out);
@@ -610,6 +619,13 @@ impl Zab {
                     return Err(Left("the snapshot broke off"));
                 }
                 self.settle(now_ms, out);
+            }
+            (ZabInput::Unknown { link }, State::Learning(learner)) => {
+                // It would be the same at once, and the leader has other things to do.
+                learner.on_link_down(link).map_err(|_| {
+                    core.avoided = Some((learner.leader(), now_ms + core.params.init_ms()));
+                    Left(UNKNOWN_TXN)
+                })?;
             }
             (ZabInput::LinkUp { link }, State::Leading(leader)) => {
                 leader.on_link_up(now_ms, core, link);
