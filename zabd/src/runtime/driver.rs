@@ -12,6 +12,7 @@ use metrics::counter;
 use tracing::{debug, error, info, warn};
 
 use super::clock::SystemClock;
+use super::comparing::{Comparing, Verdict};
 use super::figures::{DriverFigures, Place};
 use super::mailbox::{Bringer, Deals, Dealt, FEW_INPUTS, Mailbox, Taken};
 use super::membership::Membership;
@@ -81,6 +82,8 @@ pub(super) struct Driver {
     pub(super) quota_silence_until_ms: i64,
     /// The first transaction after which the tree was another than the leader's, until the state is made anew.
     pub(super) diverged: Option<DigestMismatch>,
+    /// What the digests of transactions say.
+    pub(super) comparing: Comparing,
     /// When to say that this server waits for the others to make its copy whole, in monotonic milliseconds.
     pub(super) waiting_said_ms: i64,
     /// How elections and synchronisations go.
@@ -409,9 +412,10 @@ impl Driver {
                 match step {
                     Step::Commit(committed) => {
                         commits += 1;
-                        if let Err(mismatch) = state.apply(&committed, &mut outputs)
-                            && self.on_mismatch(mismatch)
-                        {
+                        let is_told = committed.entry.digest.is_some();
+                        let compared = state.apply(&committed, &mut outputs);
+                        let verdict = self.comparing.on_applied(compared, is_told);
+                        if self.judge(verdict) {
                             // Nobody reads what may be wrong, and no fold puts it on disk.
                             state.set_service(Service::None);
                             outputs.clear();
@@ -435,6 +439,12 @@ impl Driver {
                         state.set_config(&text, version, self.clock.now().wall_ms);
                     }
                     Step::Serve(service) => {
+                        if service != Service::None
+                            && let Some(zab) = self.replica.zab()
+                        {
+                            let verdict = self.comparing.on_serve(zab.epochs().accepted);
+                            self.judge(verdict);
+                        }
                         let service = if self.diverged.is_none() {
                             service
                         } else {
@@ -460,6 +470,10 @@ impl Driver {
             self.figures.committed.fetch_add(commits, Ordering::Relaxed);
             if let Some(effect) = replace {
                 let mismatch = self.diverged.take();
+                match effect {
+                    ZabEffect::ReceiveSnapshot { .. } => self.comparing.on_taken_over(),
+                    _ => self.comparing.on_made_anew(),
+                }
                 match (&self.peers, effect) {
                     (Some(peers), ZabEffect::Check) => peers.check(mismatch),
                     (_, effect) => self.tell_peers(effect),
@@ -469,6 +483,26 @@ impl Driver {
         self.flush_peers();
         self.work.steps = steps;
         self.work.outputs = outputs;
+    }
+
+    /// Whether this server has to look into what a comparison came to.
+    fn judge(&mut self, verdict: Verdict) -> bool {
+        match verdict {
+            Verdict::Fine => false,
+            Verdict::Differs(mismatch) => self.on_mismatch(mismatch),
+            Verdict::Incomparable(mismatch) => {
+                self.figures
+                    .digest_mismatches
+                    .fetch_add(1, Ordering::Relaxed);
+                error!(
+                    %mismatch,
+                    "the leader's digest is not even that of the copy that it has just sent: it counts otherwise, as Java does \
+                     where the default charset is not UTF-8 and names are not ASCII (start it with -Dfile.encoding=UTF-8). \
+                     Nothing is compared with it for as long as it leads"
+                );
+                false
+            }
+        }
     }
 
     /// Whether this server has to look into it that its tree is another than the leader's.

@@ -13,6 +13,7 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
+use super::comparing::Comparing;
 use super::driver::{Driver, WAITING_SILENCE_MS};
 use super::figures::DriverFigures;
 use super::folder::{FoldFigures, FoldSignal, Folder};
@@ -271,6 +272,7 @@ impl Server {
             figures: Arc::clone(&shared.driver),
             quota_silence_until_ms: 0,
             diverged: None,
+            comparing: Comparing::default(),
             waiting_said_ms: WAITING_SILENCE_MS,
             milestones,
             after_batch: Box::new(move |report| after_batch.after_batch(report)),
