@@ -16,7 +16,7 @@ use jute_codec::proto::{
 };
 use jute_codec::{ErrorCode, Jute, Reader, Text};
 
-use crate::raw::{RawClient, Reply, connect_request};
+use crate::raw::{RawClient, Reply, connect_request, four_letter_word};
 use crate::servers::{Implementation, Server, Setup};
 
 /// The tick of the servers, in milliseconds.
@@ -28,7 +28,8 @@ pub const COMMIT_LOG_COUNT: usize = 500;
 /// The timeout of all sessions here: longer than any outage that a test makes, in milliseconds.
 pub const SESSION_TIMEOUT_MS: i32 = 20_000;
 
-const SERVING_PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than an election, and than a Java server takes to start on a busy machine.
+const SERVING_PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for any answer of a server that serves; a paused one costs its client this much.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -112,15 +113,7 @@ impl Ensemble {
         voters: usize,
         setup: Setup,
     ) -> anyhow::Result<Self> {
-        let mut places = Vec::new();
-        for _ in implementations {
-            let [client, quorum, election] = [free_port()?, free_port()?, free_port()?];
-            places.push(Place {
-                address: SocketAddr::from((Ipv4Addr::LOCALHOST, client)),
-                member: format!("127.0.0.1:{quorum}:{election}"),
-                namespace: None,
-            });
-        }
+        let places = free_places(implementations.len())?;
         let mut ensemble = Self::prepare_of(implementations, voters, &places, setup)?;
         for number in ensemble.all() {
             ensemble.spawn(number)?;
@@ -141,7 +134,11 @@ impl Ensemble {
         )
     }
 
-    fn prepare_of(
+    /// The same for servers of several kinds.
+    ///
+    /// # Errors
+    /// As for [`Self::prepare`].
+    pub fn prepare_of(
         implementations: &[Implementation],
         voters: usize,
         places: &[Place],
@@ -348,6 +345,9 @@ impl Ensemble {
 
     fn leads(&self, number: usize) -> bool {
         let server = &self.servers[number];
+        if server.implementation() != Implementation::Zabd {
+            return mode(server.address()).is_some_and(|mode| mode == "leader");
+        }
         let log = server.log();
         let last = log
             .lines()
@@ -411,6 +411,22 @@ impl Ensemble {
 /// How long servers may differ: longer than the timeouts of clients that went without a word.
 const SAME_WITHIN: Duration = Duration::from_secs(30);
 
+/// Places on loopback for so many servers.
+///
+/// # Errors
+/// As for [`free_port`].
+pub fn free_places(count: usize) -> anyhow::Result<Vec<Place>> {
+    let places = (0..count).map(|_| {
+        let [client, quorum, election] = [free_port()?, free_port()?, free_port()?];
+        Ok(Place {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, client)),
+            member: format!("127.0.0.1:{quorum}:{election}"),
+            namespace: None,
+        })
+    });
+    places.collect()
+}
+
 /// A port that nothing listens on, outside the range from which the system takes the ports of those who connect: a
 /// server that comes back would else find its port taken now and then.
 ///
@@ -429,6 +445,15 @@ pub fn free_port() -> anyhow::Result<u16> {
         }
     }
     bail!("no port is free");
+}
+
+/// What a server says that it is, if it serves.
+#[must_use]
+pub fn mode(address: SocketAddr) -> Option<String> {
+    let answer = four_letter_word(address, b"srvr", ANSWER_PATIENCE).ok()?;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let mode = text.lines().find_map(|line| line.strip_prefix("Mode: "))?;
+    Some(mode.to_owned())
 }
 
 /// Asks for a path's creation, with an open access control list.

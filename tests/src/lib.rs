@@ -2,8 +2,11 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`apache`] | Apache ZooKeeper: its releases, fetched and started |
+//! | [`cluster`] | ensembles whose members change |
 //! | [`ensemble`] | several zabd that agree, as child processes; what each of them knows, compared |
 //! | [`linearizability`], [`registers`] | clients whose histories a checker takes, and the checker |
+//! | [`mixed`] | ensembles of zabd and Apache ZooKeeper, and what their logs may not say |
 //! | [`netns`] | a network of namespaces: partitions, one-way cuts, loss and delay between real processes |
 //! | [`members`] | the simulator of ensembles with their clients: whole servers on virtual time, networks and disks |
 //! | [`programs`] | clients on other libraries whose histories go to the same checker |
@@ -14,9 +17,12 @@
 //! | [`writers`] | clients that write through failures and remember what they were told |
 //! | [`zab`] | the simulator of ensembles: the order of transactions among several servers |
 
+pub mod apache;
+pub mod cluster;
 pub mod ensemble;
 pub mod linearizability;
 pub mod members;
+pub mod mixed;
 pub mod netns;
 pub mod programs;
 pub mod raw;

@@ -4,13 +4,11 @@
 //! directory, which goes with the [`Server`].
 
 use std::env;
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -18,10 +16,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
+use crate::apache::Release;
+pub use crate::apache::{APACHE_VERSION, apache_java, apache_unavailable};
 use crate::raw::four_letter_word;
-
-/// The release of Apache ZooKeeper that zabd is compared with.
-pub const APACHE_VERSION: &str = "3.9.5";
 
 const START_PATIENCE: Duration = Duration::from_secs(60);
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -31,6 +28,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 pub enum Implementation {
     /// Apache ZooKeeper, release [`APACHE_VERSION`].
     Apache,
+    /// Apache ZooKeeper, release [`crate::apache::OLD_APACHE_VERSION`].
+    OldApache,
     /// zabd, the binary named by `ZABD_BIN` or else that of the build which this test belongs to.
     Zabd,
 }
@@ -41,7 +40,18 @@ impl Implementation {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Apache => "Apache ZooKeeper",
+            Self::OldApache => "old Apache ZooKeeper",
             Self::Zabd => "zabd",
+        }
+    }
+
+    /// Which release of Apache ZooKeeper it is, if it is one.
+    #[must_use]
+    pub const fn release(self) -> Option<Release> {
+        match self {
+            Self::Apache => Some(Release::Current),
+            Self::OldApache => Some(Release::Old),
+            Self::Zabd => None,
         }
     }
 }
@@ -58,6 +68,8 @@ pub struct Setup {
     pub namespace: Option<String>,
     /// Once it is there zoo.cfg is the server's own, which rewrites it when the members change.
     pub keeps_file: bool,
+    /// Apache writes a log, as zabd always does. Without it is silent, and starts faster.
+    pub apache_logs: bool,
 }
 
 impl Setup {
@@ -299,9 +311,9 @@ impl Server {
             .append(true)
             .open(self.log_path())
             .context("open the server's log")?;
-        let mut command = match self.implementation {
-            Implementation::Apache => self.apache_command()?,
-            Implementation::Zabd => self.zabd_command()?,
+        let mut command = match self.implementation.release() {
+            Some(release) => self.apache_command(release)?,
+            None => self.zabd_command()?,
         };
         command
             .arg(&config)
@@ -381,8 +393,12 @@ impl Server {
         })
     }
 
-    fn apache_command(&self) -> anyhow::Result<Command> {
-        let mut command = apache_java()?;
+    fn apache_command(&self, release: Release) -> anyhow::Result<Command> {
+        let mut command = if self.setup.apache_logs {
+            release.java_with_log()?
+        } else {
+            release.java()?
+        };
         for (name, value) in &self.setup.properties {
             command.arg(format!("-D{name}={value}"));
         }
@@ -464,104 +480,4 @@ fn binary(name: &str, variable: &str) -> anyhow::Result<PathBuf> {
         path.display()
     );
     Ok(path)
-}
-
-/// Why Apache ZooKeeper cannot be run here, if it cannot.
-///
-/// Without Java or Maven, and with no archive of an earlier run, there is nothing to compare with.
-#[must_use]
-pub fn apache_unavailable() -> Option<String> {
-    apache_class_path().err().map(|error| format!("{error:#}"))
-}
-
-/// Java with all classes of Apache ZooKeeper; more properties, the class to run and its arguments are to follow.
-///
-/// # Errors
-/// When [`apache_unavailable`] says why.
-pub fn apache_java() -> anyhow::Result<Command> {
-    let mut command = Command::new("java");
-    // Small and quick to start: the test starts many, and none lives long.
-    command.args([
-        "-Xmx256m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        "-Dzookeeper.admin.enableServer=false",
-        "-Dzookeeper.jmx.log4j.disable=true",
-        "-Djava.net.preferIPv4Stack=true",
-    ]);
-    command.arg("-cp").arg(apache_class_path()?);
-    Ok(command)
-}
-
-/// The class path of the server, fetched by Maven on first use and kept beside the build.
-fn apache_class_path() -> anyhow::Result<&'static OsString> {
-    static CLASS_PATH: OnceLock<Result<OsString, String>> = OnceLock::new();
-    CLASS_PATH
-        .get_or_init(|| find_apache().map_err(|error| format!("{error:#}")))
-        .as_ref()
-        .map_err(|error| anyhow!("{error}"))
-}
-
-fn find_apache() -> anyhow::Result<OsString> {
-    let java = Command::new("java")
-        .arg("-version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    ensure!(
-        java.is_ok_and(|status| status.success()),
-        "there is no Java here"
-    );
-    let directory = match env::var_os("ZABD_TEST_ZOOKEEPER_LIB") {
-        Some(directory) => PathBuf::from(directory),
-        None => fetch_apache()?,
-    };
-    let mut jars: Vec<PathBuf> = fs::read_dir(&directory)
-        .with_context(|| format!("list {}", directory.display()))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "jar"))
-        .collect();
-    jars.sort();
-    ensure!(
-        jars.iter()
-            .any(|jar| jar.ends_with(format!("zookeeper-{APACHE_VERSION}.jar"))),
-        "{} holds no zookeeper-{APACHE_VERSION}.jar",
-        directory.display()
-    );
-    Ok(env::join_paths(jars)?)
-}
-
-fn fetch_apache() -> anyhow::Result<PathBuf> {
-    let profile = profile_directory()?;
-    let cache = profile.parent().unwrap_or(&profile);
-    let directory = cache.join(format!("apache-zookeeper-{APACHE_VERSION}"));
-    if directory.exists() {
-        return Ok(directory);
-    }
-    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("differential/pom.xml");
-    let partial = cache.join(format!(
-        "apache-zookeeper-{APACHE_VERSION}.{}",
-        std::process::id()
-    ));
-    eprintln!("fetching Apache ZooKeeper {APACHE_VERSION} with Maven");
-    let output = Command::new("mvn")
-        .args(["--batch-mode", "--quiet", "--file"])
-        .arg(&project)
-        .arg(format!("-Dzookeeper.version={APACHE_VERSION}"))
-        .arg(format!("-DoutputDirectory={}", partial.display()))
-        .arg("dependency:copy-dependencies")
-        .output()
-        .context("there is no Maven here")?;
-    ensure!(
-        output.status.success(),
-        "Maven could not fetch Apache ZooKeeper:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    // Whole or not at all; if another process was quicker, its copy is as good as ours.
-    if let Err(error) = fs::rename(&partial, &directory) {
-        fs::remove_dir_all(&partial)?;
-        ensure!(directory.exists(), "keep {}: {error}", directory.display());
-    }
-    Ok(directory)
 }

@@ -1,0 +1,390 @@
+//! Ensembles of zabd and Apache ZooKeeper: started from letters, compared node by node, and their logs read for what must
+//! not be in there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use jute_codec::data::Acl;
+use jute_codec::proto::{AclReply, AuthPacket, PathRequest, Request};
+use jute_codec::{Jute, Reader, Text};
+
+use crate::apache::Release;
+use crate::ensemble::{Ensemble, Tree, ask, free_places, mode};
+use crate::raw::{RawClient, four_letter_word};
+use crate::servers::{Implementation, Server, Setup};
+
+/// Longer than an election among Java servers on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The user `super` with the password `test`, who may read what others have closed.
+const SUPER_DIGEST: &str = "super:D/InIHSb7yEEbrWz8b9l71RjZJU=";
+
+/// The kinds of servers by their letters: `J` for the current Apache ZooKeeper, `O` for the old one, `Z` for zabd.
+///
+/// # Panics
+/// For any other letter.
+#[must_use]
+pub fn kinds(letters: &str) -> Vec<Implementation> {
+    let kind = |letter| match letter {
+        'J' => Implementation::Apache,
+        'O' => Implementation::OldApache,
+        'Z' => Implementation::Zabd,
+        _ => panic!("{letter} stands for no server"),
+    };
+    letters.chars().map(kind).collect()
+}
+
+/// Why servers of some kinds cannot be run here.
+#[must_use]
+pub fn unavailable(letters: &str) -> Option<String> {
+    let releases = kinds(letters)
+        .into_iter()
+        .filter_map(Implementation::release);
+    releases.into_iter().find_map(Release::unavailable)
+}
+
+/// An ensemble of several kinds of servers.
+#[derive(Debug)]
+pub struct Mixed {
+    ensemble: Ensemble,
+    letters: String,
+}
+
+impl Deref for Mixed {
+    type Target = Ensemble;
+
+    fn deref(&self) -> &Ensemble {
+        &self.ensemble
+    }
+}
+
+impl DerefMut for Mixed {
+    fn deref_mut(&mut self) -> &mut Ensemble {
+        &mut self.ensemble
+    }
+}
+
+impl Mixed {
+    /// Servers that are not started yet, by the letters of [`kinds`]; voters first.
+    ///
+    /// # Errors
+    /// When a directory cannot be made.
+    pub fn prepare(letters: &str, voters: usize, mut setup: Setup) -> anyhow::Result<Self> {
+        let kinds = kinds(letters);
+        setup.apache_logs = true;
+        let setup = setup
+            .property("zookeeper.4lw.commands.whitelist", "*")
+            .property("zookeeper.extendedTypesEnabled", "true")
+            .property(
+                "zookeeper.DigestAuthenticationProvider.superDigest",
+                SUPER_DIGEST,
+            );
+        let places = free_places(kinds.len())?;
+        let ensemble = Ensemble::prepare_of(&kinds, voters, &places, setup)?;
+        let letters = letters.to_owned();
+        Ok(Self { ensemble, letters })
+    }
+
+    /// Servers that all serve.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub fn start(letters: &str, voters: usize, setup: Setup) -> anyhow::Result<Self> {
+        let mut mixed = Self::prepare(letters, voters, setup)?;
+        mixed.launch()?;
+        Ok(mixed)
+    }
+
+    /// Starts servers, and waits until they serve.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub fn revive(&mut self, numbers: &[usize]) -> anyhow::Result<()> {
+        for number in numbers {
+            self.spawn(*number)?;
+        }
+        self.wait_until_serving(numbers)
+    }
+
+    /// Starts all servers in such an order that this one, which must vote, leads.
+    ///
+    /// # Errors
+    /// When another one leads, or none.
+    pub fn revive_leader(&mut self, leader: usize) -> anyhow::Result<()> {
+        let other = usize::from(leader == 0);
+        self.revive_two([leader, other])?;
+        let leads = self.await_leader(&[leader, other])?;
+        ensure!(leads == leader, "server {} leads", leads + 1);
+        let others: Vec<usize> = self.all();
+        let others = others
+            .into_iter()
+            .filter(|number| ![leader, other].contains(number));
+        self.revive(&others.collect::<Vec<_>>())
+    }
+
+    fn revive_two(&mut self, two: [usize; 2]) -> anyhow::Result<()> {
+        for number in two {
+            self.spawn(number)?;
+        }
+        self.wait_until_serving(&two)
+    }
+
+    /// Waits until one of these servers leads, and says which.
+    ///
+    /// # Errors
+    /// When none does.
+    pub fn await_leader(&self, numbers: &[usize]) -> anyhow::Result<usize> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let leads = |number: &&usize| {
+                mode(self.server(**number).address()).is_some_and(|mode| mode == "leader")
+            };
+            if let Some(leader) = numbers.iter().find(leads) {
+                return Ok(*leader);
+            }
+            sleep(Duration::from_millis(50));
+        }
+        bail!("none of {numbers:?} leads");
+    }
+
+    /// Waits until one of these servers leads all the others.
+    ///
+    /// # Errors
+    /// When that does not come about.
+    pub fn await_followed(&self, numbers: &[usize]) -> anyhow::Result<usize> {
+        let until = Instant::now() + PATIENCE;
+        let mut modes = Vec::new();
+        while Instant::now() < until {
+            let modes_now = numbers
+                .iter()
+                .map(|number| mode(self.server(*number).address()));
+            modes = modes_now.map(Option::unwrap_or_default).collect();
+            let (leaders, others): (Vec<_>, Vec<_>) = modes
+                .iter()
+                .zip(numbers)
+                .partition(|(mode, _)| *mode == "leader");
+            if let ([(_, leader)], true) = (
+                &leaders[..],
+                others.iter().all(|(mode, _)| *mode == "follower"),
+            ) {
+                return Ok(**leader);
+            }
+            sleep(Duration::from_millis(50));
+        }
+        bail!("{numbers:?} are {modes:?}");
+    }
+
+    /// A line of what a server says to `mntr`.
+    ///
+    /// # Errors
+    /// When it does not answer, or has no such line.
+    pub fn figure(&self, number: usize, name: &str) -> anyhow::Result<String> {
+        figure(self.server(number).address(), name)
+    }
+
+    /// All servers have the same nodes with the same data, stats and access control lists; nobody has ever seen another
+    /// digest than the leader's; and no log has anything in it that must not be there.
+    ///
+    /// # Errors
+    /// When that is not so.
+    pub fn check(&mut self) -> anyhow::Result<Tree> {
+        let tree = self.same_tree()?;
+        self.same_lists(&tree)?;
+        for number in self.all() {
+            ensure!(!self.has_exited(number), "server {} has ended", number + 1);
+            let mismatches = self.figure(number, "zk_digest_mismatches_count")?;
+            ensure!(
+                mismatches == "0",
+                "server {} counts {mismatches} digest mismatches",
+                number + 1
+            );
+        }
+        self.check_logs()?;
+        Ok(tree)
+    }
+
+    /// The part of [`Self::check`] that is about logs: also of servers that have ended.
+    ///
+    /// # Errors
+    /// When there is something in one that must not be.
+    pub fn check_logs(&self) -> anyhow::Result<()> {
+        self.all()
+            .into_iter()
+            .try_for_each(|number| check_log(self.server(number)))
+    }
+
+    fn same_lists(&self, tree: &Tree) -> anyhow::Result<()> {
+        let mut first: Option<BTreeMap<String, Vec<Acl>>> = None;
+        for number in self.all() {
+            let mut client = self.client(number)?;
+            become_super(&mut client)?;
+            // Those of sessions may go meanwhile.
+            let lasting = tree
+                .iter()
+                .filter(|(_, (_, stat))| stat.ephemeral_owner == 0);
+            let lists = lasting
+                .map(|(path, _)| Ok((path.clone(), list(&mut client, path)?)))
+                .collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+            let first = first.get_or_insert_with(|| lists.clone());
+            for (path, list) in &lists {
+                ensure!(
+                    first.get(path) == Some(list),
+                    "{path}: server 1 has {:?}, server {} has {list:?}",
+                    first.get(path),
+                    number + 1
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what the servers have written, where `ZABD_MIXED_KEEP` says, and tells the end of it.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        if let Some(directory) = std::env::var_os("ZABD_MIXED_KEEP") {
+            let directory = PathBuf::from(directory);
+            for number in self.all() {
+                let file = directory.join(format!("{}-{}.log", self.letters, number + 1));
+                fs::create_dir_all(&directory).ok();
+                fs::write(file, self.server(number).log()).ok();
+            }
+        }
+        format!("{}\n{}", self.letters, self.ensemble.last_words())
+    }
+
+    /// Whether a server has text in its log of transactions, whatever its format.
+    #[must_use]
+    pub fn has_logged(&self, number: usize, text: &str) -> bool {
+        let data = self.server(number).data_dir();
+        ["zabd/log", "version-2"]
+            .iter()
+            .any(|below| contains(&data.join(below), text.as_bytes()))
+    }
+}
+
+/// A line of what a server says to `mntr`.
+///
+/// # Errors
+/// When it does not answer, or has no such line.
+pub fn figure(address: SocketAddr, name: &str) -> anyhow::Result<String> {
+    let answer = four_letter_word(address, b"mntr", Duration::from_secs(5))?;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'));
+    Ok(value
+        .with_context(|| format!("no {name} in {text}"))?
+        .to_owned())
+}
+
+/// There is nothing in the log of a server that must not be there, whatever was done to the others.
+///
+/// # Errors
+/// When there is.
+pub fn check_log(server: &Server) -> anyhow::Result<()> {
+    let complaints = match server.implementation() {
+        Implementation::Zabd => complaints(&server.log(), ZABD_COMPLAINTS, &[]),
+        Implementation::Apache => complaints(&server.log(), APACHE_COMPLAINTS, APACHE_HARMLESS),
+        Implementation::OldApache => {
+            let harmless = [APACHE_HARMLESS, OLD_APACHE_HARMLESS].concat();
+            complaints(&server.log(), APACHE_COMPLAINTS, &harmless)
+        }
+    };
+    ensure!(
+        complaints.is_empty(),
+        "the server at {} says:\n{}",
+        server.address(),
+        complaints.join("\n")
+    );
+    Ok(())
+}
+
+/// Makes a client one that may do everything.
+///
+/// # Errors
+/// When the server does not take it for that.
+pub fn become_super(client: &mut RawClient) -> anyhow::Result<()> {
+    client.send(&Request::Auth(AuthPacket {
+        kind: 0,
+        scheme: Some(Text::from("digest")),
+        auth: Some(bytes::Bytes::from_static(b"super:test")),
+    }))?;
+    ensure!(client.reply()?.header.err == 0, "not taken for super");
+    Ok(())
+}
+
+fn list(client: &mut RawClient, path: &str) -> anyhow::Result<Vec<Acl>> {
+    let path = Some(Text::from(path));
+    let reply = ask(client, &Request::GetAcl(PathRequest { path }))?;
+    Ok(AclReply::read(&mut Reader::new(&reply.body))?.acl)
+}
+
+fn contains(directory: &Path, text: &[u8]) -> bool {
+    let Ok(files) = fs::read_dir(directory) else {
+        return false;
+    };
+    files.filter_map(Result::ok).any(|file| {
+        // Files come and go while the server runs.
+        let bytes = fs::read(file.path()).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text)
+    })
+}
+
+/// Lines with one of the words, but without any of the others.
+fn complaints(log: &str, words: &[&str], harmless: &[&str]) -> Vec<String> {
+    let has = |line: &str, words: &[&str]| words.iter().any(|word| line.contains(word));
+    let lines = log.lines();
+    lines
+        .filter(|line| has(line, words) && !has(line, harmless))
+        .map(str::to_owned)
+        .collect()
+}
+
+const ZABD_COMPLAINTS: &[&str] = &[" ERROR ", "panicked", "diverge"];
+
+const APACHE_COMPLAINTS: &[&str] = &[
+    " ERROR ",
+    "Exception",
+    "igest mismatch",
+    "Severe",
+    "Committing zxid",
+];
+
+/// What Java servers write when others go away, come back, or when a client asks for what is not there.
+const APACHE_HARMLESS: &[&str] = &[
+    "ZooKeeperServer not running",
+    "EOFException",
+    "InterruptedException",
+    "ConnectException",
+    "SocketException",
+    "SocketTimeoutException",
+    "Exception when following the leader",
+    "Exception when observing the leader",
+    "Unexpected exception in LearnerHandler",
+    "Exception while shutting down acceptor",
+    "Failed to send last message. Shutting down thread.",
+    "Error sending data synchronously",
+    "AsynchronousCloseException",
+    "CancelledKeyException",
+    "Exception when using channel",
+    // It has led an epoch, or been led in one, without a transaction.
+    "Unhandled scenario for peer",
+    "changes proposed in reconfig",
+    // A client's request for a leader that is gone: the follower begins anew.
+    "Severe unrecoverable error, from thread : FollowerRequestProcessor",
+    "Severe unrecoverable error, from thread : ObserverRequestProcessor",
+    "Exception while sending packets in LearnerHandler",
+];
+
+/// What old ones do whoever leads: a COMMIT between NEWLEADER and UPTODATE makes them begin anew (ZOOKEEPER-4394).
+const OLD_APACHE_HARMLESS: &[&str] = &[
+    "because \"pif\" is null",
+    "InstanceAlreadyExistsException",
+    "Failed to register MBean InMemoryDataTree",
+];
