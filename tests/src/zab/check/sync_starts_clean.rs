@@ -1,6 +1,7 @@
 //! `SyncStartsClean`: nothing that is not in the log gets from one epoch into the next: who votes for itself or agrees
 //! to an epoch names the newest transaction of its log, and has applied all of it; who begins to serve has applied what
-//! the leader's history has, and nothing else.
+//! the leader's history has, and nothing else. Who has led an epoch in which nothing was proposed may name its beginning, and
+//! has just the history that it led with.
 
 use jute_codec::Zxid;
 use jute_codec::quorum::LearnerPacket;
@@ -59,6 +60,14 @@ impl Checker for SyncStartsClean {
         let ghost = book.of(server);
         // It knows that something is missing, and says so.
         if zxid == Zxid(-1) {
+            return Ok(());
+        }
+        let is_beginning = matches!(seen, Seen::Stood { .. })
+            && zxid.counter() == 0
+            && book.reigns.get(&zxid.epoch()).is_some_and(|reign| {
+                reign.leader == server && reign.initial == ghost.log && ghost.log == ghost.applied
+            });
+        if is_beginning {
             return Ok(());
         }
         if last(&ghost.log) != zxid || ghost.log != ghost.applied {

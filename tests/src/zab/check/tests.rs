@@ -236,6 +236,16 @@ fn a_learner_keeps_what_it_has_delivered() {
 }
 
 #[test]
+fn who_has_led_may_name_the_beginning_of_its_epoch() {
+    let mut watch = Watch::new(sync_starts_clean::NAME);
+    watch.lead(1, 1);
+    watch.follow(2, 1);
+    let zxid = zxid(1, 0);
+    watch.ok(&Seen::Stood { server: 1, zxid });
+    watch.broken(&Seen::Stood { server: 2, zxid });
+}
+
+#[test]
 fn votes_name_the_end_of_the_log() {
     let mut watch = Watch::new(sync_starts_clean::NAME);
     let server = 1;
