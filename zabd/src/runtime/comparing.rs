@@ -19,8 +19,8 @@ enum Copy {
     /// It was the leader's once.
     #[default]
     Proven,
-    /// A leader's snapshot has taken its place, and more is to follow; what the newest comparison came to.
-    Unfinished(Option<DigestMismatch>),
+    /// A leader's snapshot has taken its place, and more is to follow; what the newest comparison here came to.
+    Unfinished(Option<Result<(), DigestMismatch>>),
     /// A leader's snapshot has taken its place, and nothing was compared since all of it is there.
     Unproven,
     /// The leader of this epoch counts otherwise.
@@ -49,14 +49,15 @@ impl Comparing {
         self.copy = Copy::Proven;
     }
 
-    /// Everything is there that the leader had when `epoch` began.
-    pub(super) fn on_serve(&mut self, epoch: i64) -> Verdict {
+    /// Everything is there that the leader had when `epoch` began; `behind` is what comparisons came to of what was taken over
+    /// together with the snapshot.
+    pub(super) fn on_serve(&mut self, epoch: i64, behind: Option<DigestMismatch>) -> Verdict {
         let Copy::Unfinished(newest) = &self.copy else {
             return Verdict::Fine;
         };
-        match *newest {
+        match newest.unwrap_or(behind.map_or(Ok(()), Err)) {
             // What an earlier leader had is not what this one has.
-            Some(mismatch) if mismatch.zxid.epoch() == epoch => {
+            Err(mismatch) if mismatch.zxid.epoch() == epoch => {
                 self.copy = Copy::Incomparable(epoch);
                 Verdict::Incomparable(mismatch)
             }
@@ -76,7 +77,7 @@ impl Comparing {
         match (&mut self.copy, compared) {
             _ if !is_told => Verdict::Fine,
             (Copy::Unfinished(newest), compared) => {
-                *newest = compared.err();
+                *newest = Some(compared);
                 Verdict::Fine
             }
             (Copy::Unproven, Err(mismatch)) => {
@@ -119,7 +120,7 @@ mod tests {
         assert_eq!(comparing.on_applied(SAME, true), Verdict::Fine);
         // Says nothing of the tree.
         assert_eq!(comparing.on_applied(SAME, false), Verdict::Fine);
-        assert_eq!(comparing.on_serve(2), Verdict::Fine);
+        assert_eq!(comparing.on_serve(2, None), Verdict::Fine);
         assert_eq!(comparing.on_applied(SAME, true), Verdict::Fine);
         let differs = Verdict::Differs(at(2));
         assert_eq!(comparing.on_applied(Err(at(2)), true), differs);
@@ -133,9 +134,9 @@ mod tests {
             let incomparable = Verdict::Incomparable(at(2));
             if before {
                 assert_eq!(comparing.on_applied(Err(at(2)), true), Verdict::Fine);
-                assert_eq!(comparing.on_serve(2), incomparable);
+                assert_eq!(comparing.on_serve(2, None), incomparable);
             } else {
-                assert_eq!(comparing.on_serve(2), Verdict::Fine);
+                assert_eq!(comparing.on_serve(2, None), Verdict::Fine);
                 assert_eq!(comparing.on_applied(Err(at(2)), true), incomparable);
             }
             // Said once, and true of that leader only.
@@ -146,11 +147,27 @@ mod tests {
     }
 
     #[test]
+    fn what_came_with_the_snapshot_counts_unless_more_came() {
+        let serve = |more: &[Result<(), DigestMismatch>], behind| {
+            let mut comparing = Comparing::default();
+            comparing.on_taken_over();
+            for compared in more {
+                assert_eq!(comparing.on_applied(*compared, true), Verdict::Fine);
+            }
+            comparing.on_serve(2, behind)
+        };
+        assert_eq!(serve(&[], None), Verdict::Fine);
+        assert_eq!(serve(&[], Some(at(1))), Verdict::Fine);
+        assert_eq!(serve(&[], Some(at(2))), Verdict::Incomparable(at(2)));
+        assert_eq!(serve(&[SAME], Some(at(2))), Verdict::Fine);
+    }
+
+    #[test]
     fn what_earlier_leaders_had_says_nothing() {
         let mut comparing = Comparing::default();
         comparing.on_taken_over();
         assert_eq!(comparing.on_applied(Err(at(1)), true), Verdict::Fine);
-        assert_eq!(comparing.on_serve(2), Verdict::Fine);
+        assert_eq!(comparing.on_serve(2, None), Verdict::Fine);
         assert_eq!(comparing.on_applied(SAME, true), Verdict::Fine);
     }
 
@@ -160,7 +177,7 @@ mod tests {
         let differs = Verdict::Differs(at(1));
         assert_eq!(comparing.on_applied(Err(at(1)), true), differs);
         comparing.on_taken_over();
-        comparing.on_serve(1);
+        comparing.on_serve(1, None);
         comparing.on_applied(SAME, true);
         assert_eq!(comparing.on_applied(Err(at(1)), true), differs);
         comparing.on_taken_over();

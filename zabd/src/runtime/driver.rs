@@ -442,7 +442,9 @@ impl Driver {
                         if service != Service::None
                             && let Some(zab) = self.replica.zab()
                         {
-                            let verdict = self.comparing.on_serve(zab.epochs().accepted);
+                            let peers = self.peers.as_ref();
+                            let behind = peers.and_then(Peers::take_mismatch_behind);
+                            let verdict = self.comparing.on_serve(zab.epochs().accepted, behind);
                             self.judge(verdict);
                         }
                         let service = if self.diverged.is_none() {

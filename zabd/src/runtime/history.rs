@@ -53,8 +53,8 @@ pub(super) struct History {
     pub(super) folds: Arc<FoldFigures>,
     /// The log before this transaction is damaged, and needed for nothing but to bring learners up to date.
     pub(super) log_begins: AtomicI64,
-    /// The first transaction after which a leader's history was not the leader's tree, until that is looked into.
-    pub(super) mismatch: Mutex<Option<DigestMismatch>>,
+    /// See [`History::take_mismatch_behind`].
+    pub(super) mismatch_behind: Mutex<Option<DigestMismatch>>,
     /// The others are a quorum without this server, so they can make its copy whole again.
     pub(super) others_suffice: AtomicBool,
 }
@@ -141,7 +141,7 @@ impl History {
     pub(super) fn check(self: &Arc<Self>, mismatch: Option<DigestMismatch>) {
         let this = Arc::clone(self);
         self.folder.job(Box::new(move |store| {
-            let Some(mismatch) = mismatch.or_else(|| this.unsettled().take()) else {
+            let Some(mismatch) = mismatch else {
                 // The state was made anew since.
                 this.tell(ZabInput::Checked { agrees: true });
                 return None;
@@ -279,24 +279,26 @@ impl History {
                 snapshot = %received.snapshot, through = %received.through,
                 "the leader's snapshot is in place, and the log behind it"
             );
+            *this.behind() = mismatch;
             this.tell(ZabInput::Installed {
                 zxid,
                 pending,
                 successor: successor.map(ServerId),
             });
-            if let Some(mismatch) = mismatch {
-                error!(%mismatch, "what the leader sent does not come to the leader's tree");
-                *this.unsettled() = Some(mismatch);
-                this.tell(ZabInput::Diverged);
-            }
             answer.send(Ok(())).ok();
             Some(received.snapshot)
         })
     }
 
-    /// What is to be looked into and was not seen by the driver.
-    fn unsettled(&self) -> MutexGuard<'_, Option<DigestMismatch>> {
-        self.mismatch.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What comparisons came to of what was taken over together with the newest snapshot; told once.
+    pub(super) fn take_mismatch_behind(&self) -> Option<DigestMismatch> {
+        self.behind().take()
+    }
+
+    fn behind(&self) -> MutexGuard<'_, Option<DigestMismatch>> {
+        self.mismatch_behind
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A leader's whole history is on disk.

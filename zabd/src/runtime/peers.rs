@@ -266,6 +266,11 @@ impl Peers {
         self.history.check(mismatch);
     }
 
+    /// See [`History::take_mismatch_behind`].
+    pub(super) fn take_mismatch_behind(&self) -> Option<DigestMismatch> {
+        self.history.take_mismatch_behind()
+    }
+
     /// A leader's whole history is on disk.
     pub(super) fn history_is_whole(&self) {
         self.history.is_whole();

@@ -226,7 +226,7 @@ impl Server {
                     log_share: ensemble.leader.snapshot_size_factor.unwrap_or(-1.0),
                     folds: Arc::clone(&shared.folds),
                     log_begins: AtomicI64::new(0),
-                    mismatch: Mutex::default(),
+                    mismatch_behind: Mutex::default(),
                     others_suffice: AtomicBool::new(false),
                 };
                 let configs = replica.zab().map_or_else(
