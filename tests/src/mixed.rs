@@ -382,9 +382,8 @@ const APACHE_HARMLESS: &[&str] = &[
     "Exception while sending packets in LearnerHandler",
 ];
 
-/// What old ones do whoever leads: a COMMIT between NEWLEADER and UPTODATE makes them begin anew (ZOOKEEPER-4394).
+/// What old ones do whoever leads.
 const OLD_APACHE_HARMLESS: &[&str] = &[
-    "because \"pif\" is null",
     "InstanceAlreadyExistsException",
     "Failed to register MBean InMemoryDataTree",
 ];

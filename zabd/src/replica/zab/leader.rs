@@ -545,6 +545,21 @@ impl Leader {
         if let Some(peer) = self.peers.get_mut(link) {
             peer.stage = Stage::Active;
             Self::send(link, LeaderPacket::UpToDate, out);
+            for (zxid, leader) in std::mem::take(&mut peer.held) {
+                Self::send(link, commit(zxid, leader), out);
+            }
+        }
+    }
+
+    /// Tells followers that a proposal is committed, and who leads from then on if it says so: at once or, those that are
+    /// still to be told UPTODATE, behind that.
+    fn tell_followers(&mut self, zxid: Zxid, leader: Option<ServerId>, out: &mut Vec<ZabEffect>) {
+        for (link, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.observer) {
+            match peer.stage {
+                Stage::Active => Self::send(link, commit(zxid, leader), out),
+                Stage::Synchronising | Stage::Synced => peer.held.push((zxid, leader)),
+                _ => {}
+            }
         }
     }
 
@@ -690,9 +705,7 @@ impl Leader {
                 // What comes behind needs no quorum of the former membership any more.
                 acked = self.quorum_has(core);
             } else {
-                for link in self.peers.forwarding(false) {
-                    Self::send(link, LeaderPacket::Commit { zxid }, out);
-                }
+                self.tell_followers(zxid, None, out);
                 for link in self.peers.forwarding(true) {
                     let txn = txn.clone();
                     Self::send(link, LeaderPacket::Inform { zxid, txn }, out);
@@ -724,10 +737,8 @@ impl Leader {
             core.successor = Some(leader);
             self.handing_over = Some(0);
         }
+        self.tell_followers(zxid, Some(leader), out);
         let leader = leader.0;
-        for link in self.peers.forwarding(false) {
-            Self::send(link, LeaderPacket::CommitAndActivate { zxid, leader }, out);
-        }
         for link in self.peers.forwarding(true) {
             let txn = txn.clone();
             Self::send(
@@ -866,6 +877,14 @@ impl Leader {
         for link in slow {
             self.close(link, out);
         }
+    }
+}
+
+/// COMMIT, or what says who leads from now on, too.
+fn commit(zxid: Zxid, leader: Option<ServerId>) -> LeaderPacket {
+    match leader {
+        Some(ServerId(leader)) => LeaderPacket::CommitAndActivate { zxid, leader },
+        None => LeaderPacket::Commit { zxid },
     }
 }
 

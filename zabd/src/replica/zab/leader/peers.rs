@@ -43,6 +43,10 @@ pub(super) struct Peer {
     pub(super) acked: Zxid,
     /// A proposal that it has not acknowledged, and since when that is waited for.
     pub(super) waiting: Option<(Zxid, i64)>,
+    /// Commits that it is told of once it is active, and who leads after them if they change that. A follower of version 3.8
+    /// cannot take a COMMIT between NEWLEADER and UPTODATE: it begins anew, and again as long as there are writes
+    /// (ZOOKEEPER-4394).
+    pub(super) held: Vec<(Zxid, Option<ServerId>)>,
     /// When it is given up if nothing is heard of it.
     pub(super) deadline_ms: i64,
 }
@@ -78,6 +82,7 @@ impl Peers {
             zxid: Zxid::ZERO,
             acked: Zxid::ZERO,
             waiting: None,
+            held: Vec::new(),
             deadline_ms,
         };
         self.0.insert(link, peer);
