@@ -60,8 +60,12 @@ impl Sending {
         if self.bulk.is_some() {
             return Ok(Stopped::AtBulk);
         }
-        if self.out.is_empty() {
+        // What bulk had already is left out, perhaps all of a batch.
+        while self.out.is_empty() {
             lock(outbox).take(&mut self.batch, WRITE_BYTES);
+            if self.batch.is_empty() {
+                return Ok(Stopped::Idle);
+            }
             for item in self.batch.drain(..) {
                 match item {
                     // Bulk comes alone.
@@ -71,9 +75,6 @@ impl Sending {
             }
             if self.bulk.is_some() {
                 return Ok(Stopped::AtBulk);
-            }
-            if self.out.is_empty() {
-                return Ok(Stopped::Idle);
             }
         }
         while self.written < self.out.len() {

@@ -128,6 +128,25 @@ fn bulk_goes_out_between_packets() {
     assert_eq!(learner.heard_leader(), commit(300));
 }
 
+/// A server that was dropped because it did not read gets what made it be dropped in bulk.
+#[test]
+fn what_is_left_out_holds_nothing_up_however_much_it_is() {
+    let (leader, learner, link) = pair();
+    let mut source = Chunks::of(vec![bytes_of(&commit(20)).into()]);
+    source.end = Ok(Some(Zxid(20)));
+    // Everything waits behind the bulk.
+    source.wait = Duration::from_millis(50);
+    leader.net.send_bulk(link, Box::new(source));
+    for number in 1..=20 {
+        leader
+            .net
+            .send_to_learner(link, proposal(number, 512 << 10));
+    }
+    leader.net.send_to_learner(link, commit(21));
+    assert_eq!(learner.heard_leader(), commit(20));
+    assert_eq!(learner.heard_leader(), commit(21));
+}
+
 #[test]
 fn what_bulk_had_already_is_left_out_behind_it() {
     let (leader, learner, link) = pair();
