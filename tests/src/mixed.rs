@@ -376,6 +376,9 @@ const APACHE_HARMLESS: &[&str] = &[
     // It has led an epoch, or been led in one, without a transaction.
     "Unhandled scenario for peer",
     "changes proposed in reconfig",
+    // Its election is begun anew while it connects to somebody.
+    "Exception while submitting quorum connection request",
+    "RejectedExecutionException",
     // A client's request for a leader that is gone: the follower begins anew.
     "Severe unrecoverable error, from thread : FollowerRequestProcessor",
     "Severe unrecoverable error, from thread : ObserverRequestProcessor",
