@@ -98,9 +98,17 @@ impl Terminal {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Ends the shell by Ctrl-D, which says nothing to it while a command runs.
     fn end(mut self) -> Option<i32> {
-        self.press("\x04");
-        self.child.wait().unwrap().code()
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.keys.write_all(b"\x04").ok();
+            thread::sleep(Duration::from_millis(100));
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.seen);
+        }
     }
 }
 
