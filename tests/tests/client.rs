@@ -122,6 +122,7 @@ fn a_session_outlives_its_server() {
             .add_watch("/", AddWatchMode::PersistentRecursive)
             .await
             .unwrap();
+        reach(&other, |state| matches!(state, State::Connected { .. })).await;
         server.kill().unwrap();
         reach(&zk, |state| *state == State::Suspended).await;
         reach(&other, |state| *state == State::Suspended).await;
