@@ -698,6 +698,8 @@ impl World {
             Some(zxid) if state.service() == Service::ReadOnly && zxid > state.last_zxid() => {
                 Ok(())
             }
+            // A local session whose client left before it was told that it is everybody's.
+            Some(zxid) if self.locals.has(session.0) && client.seen.shown < zxid => Ok(()),
             Some(zxid) if zxid.epoch() <= epoch => self.sessions.sent_away(session.0),
             _ => Ok(()),
         }
