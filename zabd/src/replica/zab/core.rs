@@ -37,6 +37,8 @@ pub(super) struct Core {
     /// The newest epoch that this server has led, since it was started.
     pub(super) led: i64,
     pub(super) links_made: u64,
+    /// The newest membership that was given out in this history and has not come into force, if another was proposed since.
+    pub(super) given_out: Option<Arc<Members>>,
     /// Who leads when this role is over, if a change of the membership has said so.
     pub(super) successor: Option<ServerId>,
     /// A change is proposed by which this server votes, and it is not in the log: its leader has told it.
@@ -245,6 +247,10 @@ impl Core {
         let (version, committed) = (members.version(), &self.configs.committed);
         if version == self.configs.proposed.version() || version < committed.version() {
             return;
+        }
+        let before = &self.configs.proposed;
+        if before.version() > committed.version() && before.version() <= self.history.known().0 {
+            self.given_out = Some(Arc::clone(before));
         }
         self.configs.proposed = if version == committed.version() {
             Arc::clone(committed)

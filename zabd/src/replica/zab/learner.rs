@@ -529,7 +529,11 @@ impl Learner {
         // All that has been given out is committed by now, perhaps as part of a snapshot.
         let proposed = &core.configs.proposed;
         let known = Some(proposed).filter(|members| members.version() <= core.history.known().0);
-        let newest = told.into_iter().chain(known.map(Arc::clone));
+        let given_out = core.given_out.take();
+        let newest = told
+            .into_iter()
+            .chain(known.map(Arc::clone))
+            .chain(given_out);
         let Some(members) = newest.max_by_key(|members| members.version()) else {
             return Ok(());
         };

@@ -506,6 +506,7 @@ impl Zab {
             avoided: None,
             led: 0,
             links_made: 0,
+            given_out: None,
             successor: None,
             is_to_vote: false,
             touched: std::collections::BTreeMap::new(),
@@ -699,6 +700,7 @@ impl Zab {
             let configs = Configs::of(std::sync::Arc::clone(&core.configs.committed));
             let known = configs.with_logged(logged, core.params.standalone);
             core.propose_members(known.proposed, out);
+            core.given_out = None;
         }
     }
 
