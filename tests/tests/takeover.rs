@@ -49,12 +49,13 @@ impl Gate {
         });
         let shared = Arc::clone(&gate);
         thread::spawn(move || {
-            for learner in listener.incoming() {
-                let leader = TcpStream::connect((Ipv4Addr::LOCALHOST, quorum_port));
-                // Who does not lead does not listen: the learner finds its connection closed, and tries again.
-                if let (Ok(learner), Ok(leader)) = (learner, leader) {
-                    shared.join(learner, leader);
-                }
+            for learner in listener.incoming().flatten() {
+                let gate = Arc::clone(&shared);
+                thread::spawn(move || {
+                    if let Some(leader) = reach(quorum_port) {
+                        gate.join(learner, leader);
+                    }
+                });
             }
         });
         Ok(gate)
@@ -110,6 +111,19 @@ impl Gate {
                 learner.write_all(&buffer.split_to(whole))?;
                 read_more(leader, &mut buffer)?;
             }
+        }
+    }
+}
+
+/// Who does not lead does not listen, and who is about to lead will. A learner whose connection is refused tries again, one
+/// whose connection ends does not.
+fn reach(quorum_port: u16) -> Option<TcpStream> {
+    let until = Instant::now() + Duration::from_secs(1);
+    loop {
+        match TcpStream::connect((Ipv4Addr::LOCALHOST, quorum_port)) {
+            Ok(leader) => return Some(leader),
+            Err(_) if Instant::now() < until => sleep(Duration::from_millis(10)),
+            Err(_) => return None,
         }
     }
 }
