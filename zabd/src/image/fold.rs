@@ -1,15 +1,20 @@
-//! Everything that changed in a state, as one batch for the store.
+//! What changed in a state, as one batch for the store.
 
 use bytes::Bytes;
 
-use crate::state::State;
+use crate::state::{FoldSlice, FoldStart, State};
 use crate::storage::snapshot::FoldBatch;
 
 /// All that changed since the last fold began, or since the state was made, at one go: for a state that nobody else looks at.
 #[must_use]
 pub fn whole_fold(state: &mut State) -> FoldBatch {
+    fold_batch(state.begin_fold(), || state.fold_slice(usize::MAX))
+}
+
+/// A fold that has begun, as a batch; `next_slice` is asked until there is no more to come.
+#[must_use]
+pub fn fold_batch(start: FoldStart, mut next_slice: impl FnMut() -> FoldSlice) -> FoldBatch {
     let key = |path: Box<str>| Bytes::from(path.into_string());
-    let start = state.begin_fold();
     let mut batch = FoldBatch {
         zxid: start.zxid,
         digest: start.digest,
@@ -23,7 +28,7 @@ pub fn whole_fold(state: &mut State) -> FoldBatch {
         }
     }
     loop {
-        let slice = state.fold_slice(usize::MAX);
+        let slice = next_slice();
         let rows = slice.rows.into_iter();
         batch
             .puts

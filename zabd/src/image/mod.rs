@@ -23,6 +23,6 @@ mod send;
 mod tests;
 
 pub use behind::{Behind, BehindError, BehindLimits, TakenOver, Taking};
-pub use fold::whole_fold;
+pub use fold::{fold_batch, whole_fold};
 pub use receive::{Progress, ReceiveError, Received, SnapshotReceiver};
 pub use send::{SendError, SnapshotStream};

@@ -1,16 +1,16 @@
 //! The folder: one thread that brings the snapshot on disk up to date.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use jute_codec::Zxid;
 use tracing::{debug, error, info};
 
 use super::driver::BatchReport;
+use crate::image::fold_batch;
 use crate::state::{FoldStart, State};
 use crate::storage::snapshot::{FoldBatch, SnapshotError, SnapshotStore};
 
@@ -197,40 +197,14 @@ impl<S: SnapshotStore> Folder<S> {
     }
 
     fn gather(&self, start: FoldStart) -> FoldBatch {
-        let mut batch = FoldBatch {
-            zxid: start.zxid,
-            digest: start.digest,
-            ..FoldBatch::default()
-        };
-        for (session, timeout_ms) in start.sessions {
-            match timeout_ms {
-                Some(timeout_ms) => batch.session_puts.push((session, timeout_ms)),
-                None => batch.session_deletes.push(session),
-            }
-        }
-        loop {
+        fold_batch(start, || {
             let slice = self.change(|state| state.fold_slice(SLICE));
-            batch.puts.extend(
-                slice
-                    .rows
-                    .into_iter()
-                    .map(|(path, row)| (bytes_of(path), Bytes::from(row))),
-            );
-            if !slice.more {
-                break;
+            if slice.more {
+                // Let those in who wait for the lock: it is not fair by itself.
+                thread::yield_now();
             }
-            // Let those in who wait for the lock: it is not fair by itself.
-            thread::yield_now();
-        }
-        // A node that went and came again is put.
-        let put: BTreeSet<&[u8]> = batch.puts.iter().map(|(path, _)| &path[..]).collect();
-        let gone = start
-            .deleted
-            .into_iter()
-            .map(bytes_of)
-            .filter(|path| !put.contains(&path[..]));
-        batch.deletes = gone.collect();
-        batch
+            slice
+        })
     }
 
     /// Writes a batch, however long that takes: the marks of what it holds are gone, so it must not be dropped while
@@ -262,8 +236,4 @@ impl<S: SnapshotStore> Folder<S> {
             }
         }
     }
-}
-
-fn bytes_of(path: Box<str>) -> Bytes {
-    Bytes::from(path.into_string())
 }
