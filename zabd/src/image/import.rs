@@ -12,17 +12,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use jute_codec::Zxid;
-use jute_codec::quorum::snapshot::{SnapshotItem, SnapshotNode};
 use jute_codec::txn::TxnEntry;
 use thiserror::Error;
 use tracing::{error, info, warn};
 
-use super::acl_numbers::NumberedAcls;
 use super::fold::whole_fold;
-use crate::state::tree::encode_row;
-use crate::state::{Committed, DigestMismatch, Outputs, RowError, State, StateLoader, StateParams};
+use super::stage::{Stage, StageError};
+use crate::state::{Committed, DigestMismatch, Outputs, State, StateParams};
 use crate::storage::disk::Disk;
 use crate::storage::epochs::{EpochError, EpochFile};
 use crate::storage::java::dir::{JavaDir, NamedFile};
@@ -31,7 +28,7 @@ use crate::storage::java::mark::{ExportMark, ImportMark, ImportState, has_own_da
 use crate::storage::java::snapshot::{SnapshotFile, Tail};
 use crate::storage::java::{JavaFileError, epochs};
 use crate::storage::recovery::{Layout, StorageOptions};
-use crate::storage::snapshot::{FoldBatch, SnapshotError, SnapshotStore};
+use crate::storage::snapshot::{SnapshotError, SnapshotStore};
 use crate::storage::txn_log::{LogError, TxnLog};
 
 /// What was taken over.
@@ -404,16 +401,16 @@ impl<'a, D: Disk> Importer<'a, D> {
         staged: Box<dyn SnapshotStore>,
     ) -> Result<(State, Box<dyn SnapshotStore>, Tail), ImportError> {
         let mut snapshot = SnapshotFile::open(self.disk, &file.path, self.limit)?;
-        let mut image = Image::new(file.zxid, self.params.clone(), staged);
+        let mut stage = Stage::new(file.zxid, self.params.clone(), staged);
         while let Some(item) = snapshot.next_item()? {
-            if let Err(problem) = image.take(item) {
+            if let Err(problem) = stage.take(item) {
                 return Err(match problem {
-                    ImageError::Store(problem) => problem.into(),
+                    StageError::Store(problem) => problem.into(),
                     other => snapshot.damaged_here(&other.to_string()).into(),
                 });
             }
         }
-        let (state, staged) = image
+        let (state, staged) = stage
             .finish()?
             .ok_or_else(|| ImportError::from(snapshot.damaged_here("it has no nodes")))?;
         Ok((state, staged, snapshot.tail()))
@@ -492,97 +489,3 @@ impl Mismatches {
         self.0 += 1;
     }
 }
-
-/// What stands in a snapshot, in both forms.
-type Loaded = (State, Box<dyn SnapshotStore>);
-
-/// A state and rows, made of what stands in a snapshot.
-struct Image {
-    zxid: Zxid,
-    loader: StateLoader,
-    acls: NumberedAcls,
-    staged: Box<dyn SnapshotStore>,
-    batch: FoldBatch,
-    batch_bytes: usize,
-}
-
-#[derive(Debug, Error)]
-enum ImageError {
-    #[error(transparent)]
-    Row(#[from] RowError),
-    #[error("{0} comes twice")]
-    Twice(String),
-    #[error(transparent)]
-    Store(#[from] SnapshotError),
-}
-
-impl Image {
-    fn new(zxid: Zxid, params: StateParams, staged: Box<dyn SnapshotStore>) -> Self {
-        Self {
-            zxid,
-            loader: StateLoader::new(params),
-            acls: NumberedAcls::default(),
-            staged,
-            batch: FoldBatch::default(),
-            batch_bytes: 0,
-        }
-    }
-
-    fn take(&mut self, item: SnapshotItem) -> Result<(), ImageError> {
-        match item {
-            SnapshotItem::Session {
-                session,
-                timeout_ms,
-            } => {
-                self.loader.session(session, timeout_ms);
-                self.batch.session_puts.push((session, timeout_ms));
-                self.batch_bytes += 16;
-            }
-            SnapshotItem::Acl { id, acl } => self.acls.insert(id, acl),
-            SnapshotItem::Node(node) => self.node(&node)?,
-            SnapshotItem::End => {}
-        }
-        if self.batch_bytes >= BATCH_BYTES {
-            self.write_batch()?;
-        }
-        Ok(())
-    }
-
-    fn node(&mut self, node: &SnapshotNode) -> Result<(), ImageError> {
-        let path = if node.path.is_empty() {
-            "/"
-        } else {
-            &*node.path
-        };
-        if self.loader.has(path) {
-            return Err(ImageError::Twice(path.to_owned()));
-        }
-        let mut row = Vec::with_capacity(96 + node.data.as_ref().map_or(0, Bytes::len));
-        let acl = self.acls.list(node.acl_id);
-        encode_row(&node.stat, acl, node.data.as_deref(), &mut row);
-        let row = Bytes::from(row);
-        self.loader.row(path, &row)?;
-        self.batch_bytes += path.len() + row.len();
-        let key = Bytes::copy_from_slice(path.as_bytes());
-        self.batch.puts.push((key, row));
-        Ok(())
-    }
-
-    fn write_batch(&mut self) -> Result<(), SnapshotError> {
-        self.batch_bytes = 0;
-        let batch = std::mem::take(&mut self.batch);
-        self.staged.write(FoldBatch {
-            zxid: self.zxid,
-            ..batch
-        })
-    }
-
-    fn finish(mut self) -> Result<Option<Loaded>, SnapshotError> {
-        self.write_batch()?;
-        let state = self.loader.finish_untold(self.zxid);
-        Ok(state.map(|state| (state, self.staged)))
-    }
-}
-
-/// How much is gathered before it is written to the staged store.
-const BATCH_BYTES: usize = 1 << 20;

@@ -19,6 +19,7 @@ mod loading;
 pub mod rebuild;
 mod receive;
 mod send;
+mod stage;
 #[cfg(test)]
 mod tests;
 

@@ -2,14 +2,11 @@
 
 use bytes::Bytes;
 use jute_codec::Zxid;
-use jute_codec::quorum::snapshot::{
-    SnapshotItem, SnapshotNode, SnapshotReader, SnapshotStreamError,
-};
+use jute_codec::quorum::snapshot::{SnapshotItem, SnapshotReader, SnapshotStreamError};
 
-use super::acl_numbers::NumberedAcls;
-use crate::state::tree::encode_row;
-use crate::state::{RowError, State, StateLoader, StateParams};
-use crate::storage::snapshot::{FoldBatch, SnapshotError, SnapshotStore};
+use super::stage::{Stage, StageError};
+use crate::state::{RowError, State, StateParams};
+use crate::storage::snapshot::{SnapshotError, SnapshotStore};
 
 /// Builds a state out of a stream that comes in pieces, and stages its rows beside the snapshot that is there.
 ///
@@ -19,17 +16,8 @@ use crate::storage::snapshot::{FoldBatch, SnapshotError, SnapshotStore};
 ///
 /// ZooKeeper: `Learner.syncWithLeader` for SNAP, `SerializeUtils.deserializeSnapshot`.
 pub struct SnapshotReceiver {
-    zxid: Zxid,
     reader: SnapshotReader,
-    loader: StateLoader,
-    staged: Box<dyn SnapshotStore>,
-    acls: NumberedAcls,
-    // The path of the newest node, and whether each was behind the one before it.
-    newest: Bytes,
-    ascending: bool,
-    // Not yet written to `staged`.
-    batch: FoldBatch,
-    batch_bytes: usize,
+    stage: Stage,
     complete: bool,
 }
 
@@ -91,18 +79,8 @@ impl SnapshotReceiver {
         limit: usize,
     ) -> Result<Self, ReceiveError> {
         Ok(Self {
-            zxid,
             reader: SnapshotReader::new(limit),
-            loader: StateLoader::new(params),
-            staged: store.stage()?,
-            acls: NumberedAcls::default(),
-            newest: Bytes::new(),
-            ascending: true,
-            batch: FoldBatch {
-                zxid,
-                ..FoldBatch::default()
-            },
-            batch_bytes: 0,
+            stage: Stage::new(zxid, params, store.stage()?),
             complete: false,
         })
     }
@@ -114,22 +92,8 @@ impl SnapshotReceiver {
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Progress, ReceiveError> {
         self.reader.feed(bytes);
         while let Some(item) = self.reader.next_item()? {
-            match item {
-                SnapshotItem::Session {
-                    session,
-                    timeout_ms,
-                } => {
-                    self.loader.session(session, timeout_ms);
-                    self.batch.session_puts.push((session, timeout_ms));
-                    self.batch_bytes += 16;
-                }
-                SnapshotItem::Acl { id, acl } => self.acls.insert(id, acl),
-                SnapshotItem::Node(node) => self.node(&node)?,
-                SnapshotItem::End => self.complete = true,
-            }
-            if self.batch_bytes >= BATCH_BYTES {
-                self.write_batch()?;
-            }
+            self.complete |= matches!(item, SnapshotItem::End);
+            self.stage.take(item)?;
         }
         Ok(if self.complete {
             Progress::Complete
@@ -142,63 +106,26 @@ impl SnapshotReceiver {
     ///
     /// # Errors
     /// [`ReceiveError::BrokenOff`] before the stream is complete; the disk's.
-    pub fn finish(mut self) -> Result<Received, ReceiveError> {
+    pub fn finish(self) -> Result<Received, ReceiveError> {
         if !self.complete {
             return Err(ReceiveError::BrokenOff);
         }
-        // The last batch is not empty of meaning even if it has no rows: it holds the digest.
-        let last = std::mem::take(&mut self.batch);
-        let state = self
-            .loader
-            .finish_untold(self.zxid)
-            .ok_or(ReceiveError::Empty)?;
-        self.staged.write(FoldBatch {
-            digest: state.digest(),
-            ..last
-        })?;
-        self.staged.flush()?;
-        drop(self.staged);
+        let (state, mut staged) = self.stage.finish()?.ok_or(ReceiveError::Empty)?;
+        staged.flush()?;
+        drop(staged);
         Ok(Received {
             state,
             rest: self.reader.into_rest(),
         })
     }
-
-    fn node(&mut self, node: &SnapshotNode) -> Result<(), ReceiveError> {
-        let path = if node.path.is_empty() {
-            "/"
-        } else {
-            &*node.path
-        };
-        // While paths ascend, as those of our own leaders do, none of them is one of those before.
-        self.ascending &= *self.newest < *path.as_bytes();
-        if !self.ascending && self.loader.has(path) {
-            return Err(ReceiveError::Twice {
-                path: path.to_owned(),
-            });
-        }
-        let acl = self.acls.list(node.acl_id);
-        self.loader
-            .node(path, node.stat.clone(), acl, node.data.as_ref())?;
-        let data = node.data.as_deref();
-        let mut row = Vec::with_capacity(128 + data.map_or(0, <[u8]>::len));
-        encode_row(&node.stat, acl, data, &mut row);
-        self.batch_bytes += path.len() + row.len();
-        self.newest = Bytes::copy_from_slice(path.as_bytes());
-        self.batch.puts.push((self.newest.clone(), row.into()));
-        Ok(())
-    }
-
-    fn write_batch(&mut self) -> Result<(), ReceiveError> {
-        let next = FoldBatch {
-            zxid: self.zxid,
-            ..FoldBatch::default()
-        };
-        self.batch_bytes = 0;
-        let batch = std::mem::replace(&mut self.batch, next);
-        Ok(self.staged.write(batch)?)
-    }
 }
 
-/// How much is gathered before it is written to the staged store.
-const BATCH_BYTES: usize = 1 << 20;
+impl From<StageError> for ReceiveError {
+    fn from(problem: StageError) -> Self {
+        match problem {
+            StageError::Row(problem) => Self::Row(problem),
+            StageError::Twice(path) => Self::Twice { path },
+            StageError::Store(problem) => Self::Snapshot(problem),
+        }
+    }
+}
