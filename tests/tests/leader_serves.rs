@@ -17,14 +17,22 @@ fn word(ensemble: &Ensemble, number: usize, word: &[u8]) -> anyhow::Result<Strin
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// The only one of these servers that is no follower, once the others are.
+/// The only one of these servers that is no follower, once the others are and serve. Apache ZooKeeper calls itself a
+/// follower before that, and may still be sent back to another election.
 fn leader(ensemble: &Ensemble, numbers: &[usize]) -> anyhow::Result<usize> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         let (followers, others): (Vec<usize>, Vec<usize>) = numbers.iter().partition(|number| {
             word(ensemble, **number, b"srvr").is_ok_and(|text| text.contains("Mode: follower"))
         });
-        if let (true, [leader]) = (followers.len() + 1 == numbers.len(), &others[..]) {
+        let serve = || {
+            followers
+                .iter()
+                .all(|&number| ensemble.client(number).is_ok())
+        };
+        if let [leader] = &others[..]
+            && serve()
+        {
             return Ok(*leader);
         }
         sleep(Duration::from_millis(20));
