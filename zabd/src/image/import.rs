@@ -27,7 +27,8 @@ use crate::storage::java::log::{LogFiles, LogRecord};
 use crate::storage::java::mark::{ExportMark, ImportMark, ImportState, has_own_data};
 use crate::storage::java::snapshot::{SnapshotFile, Tail};
 use crate::storage::java::{JavaFileError, epochs};
-use crate::storage::recovery::{Layout, StorageOptions};
+use crate::storage::layout::{Layout, LockError};
+use crate::storage::recovery::StorageOptions;
 use crate::storage::snapshot::{SnapshotError, SnapshotStore};
 use crate::storage::txn_log::{LogError, TxnLog};
 
@@ -143,11 +144,8 @@ pub enum ImportError {
     Epochs(#[from] EpochError),
 
     /// Another process is using the directory.
-    #[error("data directory {} is in use by another process", path.display())]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    Lock(#[from] LockError),
 
     /// The disk.
     #[error("{action} {}", path.display())]
@@ -242,19 +240,7 @@ pub fn import_if_wanted<D: Disk, S: SnapshotStore>(
         }
         ImportState::Never => {}
     }
-    let io = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| ImportError::Io {
-            action,
-            path,
-            source,
-        }
-    };
-    disk.create_dir_all(&layout.root)
-        .map_err(io("create", &layout.root))?;
-    let lock_path = layout.root.join("LOCK");
-    let lock = disk.lock(&lock_path).map_err(io("lock", &lock_path))?;
-    let _lock = lock.ok_or(ImportError::Locked { path: lock_path })?;
+    let _lock = layout.lock(disk)?;
     mark.begin(disk)?;
     let mut store = open_store(&layout.snapshot_dir)?;
     let (mut log, _) = TxnLog::open(disk.clone(), &layout.log_dir, options.log)?;

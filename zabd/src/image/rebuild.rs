@@ -10,7 +10,7 @@ use tracing::error;
 use super::loading::load_rows;
 use crate::state::{Committed, DigestMismatch, Outputs, RowError, State, StateLoader, StateParams};
 use crate::storage::disk::Disk;
-use crate::storage::recovery::Layout;
+use crate::storage::layout::Layout;
 use crate::storage::snapshot::{SnapshotError, SnapshotStore};
 use crate::storage::txn_log::{LogError, LogIndex, LogPlace, Unusable};
 

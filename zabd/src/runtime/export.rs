@@ -17,7 +17,7 @@ use crate::storage::epochs::EpochFile;
 use crate::storage::java::JavaFileError;
 use crate::storage::java::dir::FOLDER;
 use crate::storage::java::mark::{ExportMark, has_own_data};
-use crate::storage::recovery::Layout;
+use crate::storage::layout::{Layout, LockError};
 use crate::storage::snapshot::SnapshotStore as _;
 
 /// Why the data is not given to ZooKeeper.
@@ -36,6 +36,9 @@ pub enum ExportJavaError {
         /// What.
         path: PathBuf,
     },
+    /// A server is using it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The own data cannot be used.
     #[error(transparent)]
     Recover(#[from] RecoverError),
@@ -88,18 +91,9 @@ pub fn export_java(config: &Config) -> Result<Exported, ExportJavaError> {
         config.data_dir.join("version-2.exporting"),
         config.data_dir.join(FOLDER),
     );
-    let lock = layout.root.join("LOCK");
-    if layout.root.exists()
-        && RealDisk
-            .lock(&lock)
-            .map_err(failed("lock", &lock))?
-            .is_none()
-    {
-        return Err(ExportJavaError::Io {
-            action: "lock",
-            path: lock,
-            source: io::ErrorKind::ResourceBusy.into(),
-        });
+    if layout.root.exists() {
+        // Whoever exports next opens the data itself, with a lock of its own; the mark keeps servers out meanwhile.
+        drop(layout.lock(&RealDisk)?);
     }
     if !mark.is_set(&RealDisk)? || staged.exists() {
         remove(&staged)?;

@@ -29,8 +29,8 @@ use crate::replica::zab::{LinkId, LogPlace, ZabInput};
 use crate::state::{DigestMismatch, Service, State, StateParams};
 use crate::storage::disk::RealDisk;
 use crate::storage::install::{Incomplete, InstallError, Installation};
+use crate::storage::layout::Layout;
 use crate::storage::log_thread::{DurableWrite, LogHandle, SubmitError};
-use crate::storage::recovery::Layout;
 use crate::storage::snapshot::{RocksStore, SnapshotError, SnapshotStore};
 use crate::storage::txn_log::{self, LogError, LogHold, LogIndex, LogOptions, StagedLog, Unusable};
 

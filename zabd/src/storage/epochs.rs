@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use jute_codec::Zxid;
 
 use super::disk::Disk;
+use super::layout::Layout;
 use super::log_thread::DurableWrite;
-use super::recovery::Layout;
 use super::small_file::{seal, unseal, write_atomically};
 
 /// The two epochs. `current <= accepted` in everything that is read or written here.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use jute_codec::Zxid;
 
 use super::disk::Disk;
-use super::recovery::Layout;
+use super::layout::Layout;
 use super::small_file::{seal, unseal, write_atomically};
 use super::snapshot::{SnapshotError, SnapshotStore};
 use super::txn_log::{LogError, LogIndex};

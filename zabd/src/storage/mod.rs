@@ -11,6 +11,7 @@
 //! - [`install`]: puts a received snapshot in the place of the whole history.
 //! - [`repair`]: sets a damaged copy aside.
 //! - [`java`]: the files of Apache ZooKeeper's servers.
+//! - [`layout`]: where things are, and the lock.
 //! - [`recovery`]: opens log and snapshot together and checks that they meet.
 //! - [`retention`]: which segments may go.
 
@@ -18,6 +19,7 @@ pub mod disk;
 pub mod epochs;
 pub mod install;
 pub mod java;
+pub mod layout;
 pub mod log_thread;
 pub mod recovery;
 pub mod repair;

@@ -11,23 +11,9 @@ use jute_codec::Zxid;
 
 use super::disk::Disk;
 use super::install::{InstallError, Installation};
+use super::layout::{Layout, LockError};
 use super::snapshot::{SnapshotError, SnapshotMeta, SnapshotStore};
-use super::txn_log::{
-    Durability, LogError, LogOptions, LogReader, Recovered, StagedLog, TxnLog, staged_dir,
-};
-
-/// Where things are, under ZooKeeper's `dataDir` and `dataLogDir`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// `<dataDir>/zabd`.
-    pub root: PathBuf,
-    /// `<dataDir>/zabd/snapshot`.
-    pub snapshot_dir: PathBuf,
-    /// `<dataLogDir>/zabd/log`.
-    pub log_dir: PathBuf,
-    /// `<dataLogDir>/zabd/log.received`.
-    pub received_log_dir: PathBuf,
-}
+use super::txn_log::{Durability, LogError, LogOptions, LogReader, Recovered, StagedLog, TxnLog};
 
 /// What to open, and how.
 #[derive(Clone, Debug)]
@@ -73,11 +59,8 @@ pub struct Storage<D: Disk, S> {
 #[non_exhaustive]
 pub enum RecoveryError {
     /// Another process is using it.
-    #[error("data directory {} is in use by another process", path.display())]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    Lock(#[from] LockError),
 
     /// The log.
     #[error(transparent)]
@@ -147,21 +130,6 @@ pub enum RecoveryError {
     },
 }
 
-impl Layout {
-    /// The places for a configuration.
-    #[must_use]
-    pub fn new(data_dir: &Path, data_log_dir: &Path) -> Self {
-        let root = data_dir.join("zabd");
-        let log_dir = data_log_dir.join("zabd").join("log");
-        Self {
-            snapshot_dir: root.join("snapshot"),
-            received_log_dir: staged_dir(&log_dir),
-            log_dir,
-            root,
-        }
-    }
-}
-
 impl<D: Disk, S: SnapshotStore> Storage<D, S> {
     /// Opens log and snapshot; `open_snapshot` is given the snapshot's directory, whose parent exists.
     ///
@@ -181,11 +149,7 @@ impl<D: Disk, S: SnapshotStore> Storage<D, S> {
                 source,
             }
         };
-        disk.create_dir_all(&layout.root)
-            .map_err(io("create", &layout.root))?;
-        let lock_path = layout.root.join("LOCK");
-        let lock = disk.lock(&lock_path).map_err(io("lock", &lock_path))?;
-        let lock = lock.ok_or(RecoveryError::Locked { path: lock_path })?;
+        let lock = layout.lock(disk)?;
         let mut snapshot = open_snapshot(&layout.snapshot_dir)?;
         let unfinished = Installation::unfinished(disk, &layout)?;
         if let Some(installation) = &unfinished {
@@ -371,7 +335,7 @@ mod tests {
         assert_eq!(replayed(&storage), [1, 2, 3]);
         assert!(matches!(
             open(&disk, &store, &options()),
-            Err(RecoveryError::Locked { .. })
+            Err(RecoveryError::Lock(LockError::InUse { .. }))
         ));
     }
 

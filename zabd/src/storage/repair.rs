@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, OpenMode};
 use super::install::{Incomplete, InstallError, Installation};
-use super::recovery::Layout;
+use super::layout::{Layout, LockError};
 use super::small_file::{seal, unseal, write_atomically};
 use super::snapshot::SnapshotError;
 use super::txn_log::is_segment;
@@ -31,11 +31,8 @@ pub struct Repair {
 #[non_exhaustive]
 pub enum RepairError {
     /// Another process is using the data.
-    #[error("data directory {} is in use by another process", path.display())]
-    Locked {
-        /// The lock file.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    Lock(#[from] LockError),
 
     /// A file of that name has been moved there before.
     #[error("cannot move {} aside: {} is there already", from.display(), to.display())]
@@ -112,11 +109,7 @@ impl Repair {
         layout: &Layout,
         set_snapshot_aside: impl FnOnce(&Path) -> Result<(), SnapshotError>,
     ) -> Result<(), RepairError> {
-        disk.create_dir_all(&layout.root)
-            .map_err(failed("create", &layout.root))?;
-        let lock_path = layout.root.join("LOCK");
-        let lock = disk.lock(&lock_path).map_err(failed("lock", &lock_path))?;
-        let _lock = lock.ok_or(RepairError::Locked { path: lock_path })?;
+        let _lock = layout.lock(disk)?;
         self.ask(disk, layout)?;
 
         let aside = self.snapshot_dir(layout);

@@ -343,7 +343,7 @@ fn a_crash_anywhere_while_importing_leaves_nothing_half() {
             face(&expected),
             "{operation}"
         );
-        let layout = crate::storage::recovery::Layout::new("/data".as_ref(), "/data".as_ref());
+        let layout = crate::storage::layout::Layout::new("/data".as_ref(), "/data".as_ref());
         let epochs = crate::storage::epochs::EpochFile::new(&layout);
         let epochs = epochs.load(&disk, expected.last_zxid()).unwrap();
         assert_eq!((epochs.accepted, epochs.current), (3, 1));

@@ -148,7 +148,8 @@ fn named(dir: &Path, names: &[String], zxid_of: fn(&str) -> Option<Zxid>) -> Vec
     files
 }
 
-fn list<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<String>, JavaFileError> {
+/// What is in a directory; nothing if there is none.
+pub(super) fn list<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<String>, JavaFileError> {
     match disk.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         listed => listed.map_err(failed("list", dir)),

@@ -4,14 +4,14 @@
 //! what has been done: `import`, while Java's history is being taken over and ever after, and `exported`, while zabd's is being
 //! given back.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use jute_codec::Zxid;
 
+use super::dir::list;
 use super::{JavaFileError, failed};
 use crate::storage::disk::Disk;
-use crate::storage::recovery::Layout;
+use crate::storage::layout::Layout;
 use crate::storage::small_file::{seal, unseal, write_atomically};
 
 /// The file `import`.
@@ -143,21 +143,14 @@ impl ExportMark {
 /// # Errors
 /// The disk's.
 pub fn has_own_data<D: Disk>(disk: &D, layout: &Layout) -> Result<bool, JavaFileError> {
-    let root = names(disk, &layout.root)?;
-    let log = names(disk, &layout.log_dir)?;
+    let root = list(disk, &layout.root)?;
+    let log = list(disk, &layout.log_dir)?;
     let counts = ["epochs", "received", "repair", "incomplete"];
     Ok(root.iter().any(|name| counts.contains(&name.as_str()))
         || log
             .iter()
             .any(|name| name == "epochs" || name.ends_with(".zlog"))
-        || !names(disk, &layout.snapshot_dir)?.is_empty())
-}
-
-fn names<D: Disk>(disk: &D, dir: &Path) -> Result<Vec<String>, JavaFileError> {
-    match disk.list(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        listed => listed.map_err(failed("list", dir)),
-    }
+        || !list(disk, &layout.snapshot_dir)?.is_empty())
 }
 
 #[cfg(test)]
