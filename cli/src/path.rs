@@ -87,6 +87,12 @@ pub fn join(parent: &str, child: &str) -> String {
     }
 }
 
+/// What is behind the last slash of a path: the node's own name, and none for the root.
+#[must_use]
+pub fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

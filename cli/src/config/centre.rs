@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::model::{Document, Grey, Instance, ModelError, Namespace};
 use crate::path::{self, PathError};
-use crate::recipes::{ensure_path, name_of};
+use crate::recipes::ensure_path;
 use crate::session::{Client, Error};
 
 /// The nodes below a namespace.
@@ -270,7 +270,7 @@ impl Centre {
     /// When there is no good reply.
     pub async fn holders(&self, namespace: &Namespace) -> Result<Vec<Holder>, CentreError> {
         let parent = path::join(&self.node(namespace), HOLDERS);
-        let mut names = self.names(&parent).await?;
+        let mut names = self.client.child_names(&parent).await?;
         names.sort_unstable();
         let mut holders = Vec::new();
         for name in names {
@@ -292,7 +292,7 @@ impl Centre {
             "" => self.root.clone(),
             prefix => path::join(&self.root, prefix),
         };
-        let mut names = self.names(&node).await?;
+        let mut names = self.client.child_names(&node).await?;
         names.sort_unstable();
         Ok(names)
     }
@@ -310,8 +310,8 @@ impl Centre {
         let mut nodes = vec![application];
         while let Some(node) = nodes.pop() {
             // Children first: behind the change the rest may be closed to us.
-            for name in self.names(&node).await? {
-                if name_of(&node) != HOLDERS {
+            for name in self.client.child_names(&node).await? {
+                if path::name(&node) != HOLDERS {
                     nodes.push(path::join(&node, &name));
                 }
             }
@@ -487,20 +487,9 @@ impl Centre {
 
     /// The revisions in a history, oldest first.
     async fn revisions(&self, history: &str) -> Result<Vec<u64>, CentreError> {
-        let names = self.names(history).await?;
+        let names = self.client.child_names(history).await?;
         let mut revisions: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         revisions.sort_unstable();
         Ok(revisions)
-    }
-
-    async fn names(&self, node: &str) -> Result<Vec<String>, CentreError> {
-        match self.client.children(node).await {
-            Err(error) if error.is(ErrorCode::NoNode) => Ok(Vec::new()),
-            reply => Ok(reply?
-                .children
-                .iter()
-                .map(|name| name.to_string())
-                .collect()),
-        }
     }
 }

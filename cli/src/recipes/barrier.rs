@@ -6,7 +6,7 @@
 use jute_codec::proto::CreateFlags;
 use jute_codec::{Acl, ErrorCode};
 
-use super::{ensure_path, name_of};
+use super::ensure_path;
 use crate::path;
 use crate::random;
 use crate::session::{Client, Error};
@@ -193,7 +193,7 @@ impl DoubleBarrier {
             Err(error) if error.is(ErrorCode::NoNode) => return Ok(Vec::new()),
             reply => reply?.children,
         };
-        let names = children.iter().map(|name| name_of(name).to_owned());
+        let names = children.iter().map(|name| path::name(name).to_owned());
         let mut inside: Vec<_> = names.filter(|name| name != READY).collect();
         inside.sort_unstable();
         Ok(inside)

@@ -11,7 +11,7 @@ use jute_codec::{Acl, ErrorCode};
 use serde_json::{Value, json};
 
 use super::counter::{Counter, CounterError, Format};
-use super::{ensure_path, name_of};
+use super::ensure_path;
 use crate::path;
 use crate::session::{Client, Error};
 
@@ -208,7 +208,7 @@ pub async fn segment(client: &Client, path: &str, step: i64) -> Result<(i64, i64
 async fn find(client: &Client, forever: &str, name: &str) -> Result<Option<(String, i64)>, Error> {
     let children = client.children(forever).await?.children;
     let numbers = children.iter().filter_map(|child| {
-        let child = name_of(child);
+        let child = path::name(child);
         let (worker, number) = child.rsplit_once('-')?;
         (worker == name).then_some((number.parse::<i64>().ok()?, child))
     });

@@ -15,7 +15,7 @@ use jute_codec::proto::{CreateFlags, MultiResult};
 use jute_codec::{Acl, ErrorCode, Zxid};
 use tokio::time::sleep;
 
-use super::{ensure_containers, name_of};
+use super::ensure_containers;
 use crate::path;
 use crate::random;
 use crate::session::{Client, Error};
@@ -270,7 +270,7 @@ fn made_by(results: &[MultiResult]) -> Option<(Vec<String>, Zxid)> {
         let MultiResult::Create2(path, stat) = result else {
             return None;
         };
-        names.push(name_of(path).to_owned());
+        names.push(path::name(path).to_owned());
         czxid = stat.czxid;
     }
     Some((names, czxid))

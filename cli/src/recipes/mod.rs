@@ -100,8 +100,3 @@ pub(crate) async fn lost(client: &Client, node: &str) -> Error {
         error = gone => error,
     }
 }
-
-/// What is behind the last slash.
-pub(crate) fn name_of(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}

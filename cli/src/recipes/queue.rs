@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jute_codec::proto::CreateFlags;
 use jute_codec::{Acl, ErrorCode};
 
-use super::{ensure_path, name_of};
+use super::ensure_path;
 use crate::path;
 use crate::session::{Client, Error};
 
@@ -71,7 +71,7 @@ impl Queue {
     /// # Errors
     /// When there is no good reply.
     pub async fn peek(&self) -> Result<Option<Bytes>, Error> {
-        for name in in_order(self.names().await?) {
+        for name in in_order(self.client.child_names(&self.path).await?) {
             match self.client.get(&path::join(&self.path, &name)).await {
                 Ok(reply) => return Ok(Some(reply.data.unwrap_or_default())),
                 Err(error) if error.is(ErrorCode::NoNode) => {}
@@ -86,7 +86,7 @@ impl Queue {
     /// # Errors
     /// When there is no good reply.
     pub async fn len(&self) -> Result<usize, Error> {
-        Ok(in_order(self.names().await?).len())
+        Ok(in_order(self.client.child_names(&self.path).await?).len())
     }
 
     /// Whether nothing is in.
@@ -102,7 +102,7 @@ impl Queue {
     /// # Errors
     /// When there is no good reply.
     pub async fn try_take(&self) -> Result<Option<Item>, Error> {
-        for name in in_order(self.names().await?) {
+        for name in in_order(self.client.child_names(&self.path).await?) {
             if let Some(item) = self.take_node(&path::join(&self.path, &name)).await? {
                 return Ok(Some(item));
             }
@@ -147,17 +147,6 @@ impl Queue {
                 Err(Error::ConnectionLoss) => only_here = false,
                 Err(error) => return Err(error),
             }
-        }
-    }
-
-    async fn names(&self) -> Result<Vec<String>, Error> {
-        match self.client.children(&self.path).await {
-            Err(error) if error.is(ErrorCode::NoNode) => Ok(Vec::new()),
-            reply => Ok(reply?
-                .children
-                .iter()
-                .map(|n| name_of(n).to_owned())
-                .collect()),
         }
     }
 }

@@ -11,7 +11,7 @@ use jute_codec::{Acl, ErrorCode, Zxid};
 use tokio::sync::oneshot;
 
 use super::lock::Lock;
-use super::{ensure_containers, ensure_path, name_of};
+use super::{ensure_containers, ensure_path};
 use crate::path;
 use crate::random;
 use crate::session::{Client, Error};
@@ -277,12 +277,5 @@ pub async fn holders(client: &Client, path: &str, layout: Layout) -> Result<Vec<
         Layout::Curator => path::join(path, "leases"),
         Layout::Kazoo => path.to_owned(),
     };
-    match client.children(&leases).await {
-        Err(error) if error.is(ErrorCode::NoNode) => Ok(Vec::new()),
-        reply => Ok(reply?
-            .children
-            .iter()
-            .map(|n| name_of(n).to_owned())
-            .collect()),
-    }
+    client.child_names(&leases).await
 }

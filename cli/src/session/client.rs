@@ -292,6 +292,17 @@ impl Client {
         children(self.submit(request).await?)
     }
 
+    /// The names of a node's children, in no particular order; none if there is no such node.
+    ///
+    /// # Errors
+    /// Among others `NoAuth`.
+    pub async fn child_names(&self, path: &str) -> Result<Vec<String>, Error> {
+        match self.children(path).await {
+            Err(error) if error.is(ErrorCode::NoNode) => Ok(Vec::new()),
+            reply => Ok(reply?.children.iter().map(ToString::to_string).collect()),
+        }
+    }
+
     /// The names of a node's children, and the next change of their list or the node's deletion.
     ///
     /// # Errors

@@ -4,13 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use regex::Regex;
 
-use super::tree::name_of;
 use super::{Denied, pattern};
 use crate::commands::{Arguments, Command};
 use crate::failure::Failure;
 use crate::flags::{FlagSet, own_switch, own_valued};
 use crate::output::Doc;
 use crate::output::fields::NodeKind;
+use crate::path;
 use crate::progress::Progress;
 use crate::shell::Shell;
 use crate::walk::{Entry, Walk, Wanted};
@@ -117,7 +117,7 @@ impl Test {
 
     fn passes(&self, entry: &Entry) -> bool {
         let stat = &entry.stat;
-        let name = name_of(&entry.path);
+        let name = path::name(&entry.path);
         let matches = |regex: &Option<Regex>, text: &str| {
             regex.as_ref().is_none_or(|regex| regex.is_match(text))
         };

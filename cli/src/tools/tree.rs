@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::flags::{FlagSet, own_switch, own_valued};
 use crate::output::fields::{self, NodeKind};
 use crate::output::{Doc, Format};
+use crate::path;
 use crate::shell::Shell;
 use crate::walk::{Entry, Walk, Wanted};
 
@@ -85,7 +86,7 @@ fn drawn(entry: &Entry, rails: &[bool], long: bool, with_data: bool) -> String {
         } else {
             "├── "
         });
-        line.push_str(name_of(&entry.path));
+        line.push_str(path::name(&entry.path));
     }
     let kind = NodeKind::of(&entry.stat);
     if entry.denied {
@@ -128,10 +129,6 @@ fn excerpt(data: &[u8]) -> String {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text,
     }
-}
-
-pub(super) fn name_of(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn summary(
@@ -193,7 +190,7 @@ fn nested(
         }
         let (label, name) = match entry.depth {
             0 => ("path", entry.path.as_str()),
-            _ => ("name", name_of(&entry.path)),
+            _ => ("name", path::name(&entry.path)),
         };
         open.push(Open {
             fields: summary(&entry, label, name, with_data),
