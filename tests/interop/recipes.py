@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Becomes a program on another library that uses the same recipes as zab: recipes.py kazoo|java PROGRAM ARGUMENTS.
+"""Becomes a program on another library that uses recipes: recipes.py kazoo|java|c PROGRAM ARGUMENTS.
 
-PROGRAM is a file of `recipes/` without its ending; tests/tests/recipes.rs runs it beside zab.
+PROGRAM is a file of `recipes/` without its ending; tests/tests/recipes runs it beside zab, tests/tests/rolling_move.rs
+while servers are exchanged.
 """
 
 import os
@@ -24,11 +25,25 @@ def java_classes():
     return f"{cache.built('java-recipes', files, build)}:{libraries}/*"
 
 
+def c_program(program):
+    """Compiles one; returns its path."""
+    source = HERE / f"{program}.c"
+    program_suites.c_library()
+
+    def build(directory):
+        cache.run([cache.tool("gcc"), "-std=gnu11", "-Wall", "-Wextra", "-O1", "-g", "-DTHREADED",
+                   source, "-lzookeeper_mt", "-lpthread", "-o", directory / program])
+
+    return cache.built(f"c-{program}", [source], build) / program
+
+
 def main():
     """Builds what is not built, and becomes the program."""
     kind, program, *arguments = sys.argv[1:]
     if kind == "kazoo":
         command = [kazoo_suite.venv_python(), HERE / f"{program}.py"]
+    elif kind == "c":
+        command = [c_program(program)]
     else:
         command = [cache.tool("java"), "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
                    "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", java_classes(),

@@ -5,6 +5,7 @@
 //! | [`apache`] | Apache ZooKeeper: its releases, fetched and started |
 //! | [`cluster`] | ensembles whose members change |
 //! | [`ensemble`] | several zabd that agree, as child processes; what each of them knows, compared |
+//! | [`holders`] | Curator and C programs that hold one lock, and a file that sees it |
 //! | [`linearizability`], [`registers`] | clients whose histories a checker takes, and the checker |
 //! | [`mixed`] | ensembles of zabd and Apache ZooKeeper, and what their logs may not say |
 //! | [`netns`] | a network of namespaces: partitions, one-way cuts, loss and delay between real processes |
@@ -20,6 +21,7 @@
 pub mod apache;
 pub mod cluster;
 pub mod ensemble;
+pub mod holders;
 pub mod linearizability;
 pub mod members;
 pub mod mixed;

@@ -15,7 +15,7 @@ use jute_codec::proto::{AclReply, AuthPacket, PathRequest, Request};
 use jute_codec::{Jute, Reader, Text};
 
 use crate::apache::Release;
-use crate::ensemble::{Ensemble, Tree, ask, free_places, mode};
+use crate::ensemble::{Ensemble, Place, Tree, ask, free_places, mode};
 use crate::raw::{RawClient, four_letter_word};
 use crate::servers::{Implementation, Server, Setup};
 
@@ -75,7 +75,20 @@ impl Mixed {
     ///
     /// # Errors
     /// When a directory cannot be made.
-    pub fn prepare(letters: &str, voters: usize, mut setup: Setup) -> anyhow::Result<Self> {
+    pub fn prepare(letters: &str, voters: usize, setup: Setup) -> anyhow::Result<Self> {
+        Self::prepare_at(letters, voters, &free_places(letters.len())?, setup)
+    }
+
+    /// The same, at these places.
+    ///
+    /// # Errors
+    /// As for [`Self::prepare`].
+    pub fn prepare_at(
+        letters: &str,
+        voters: usize,
+        places: &[Place],
+        mut setup: Setup,
+    ) -> anyhow::Result<Self> {
         let kinds = kinds(letters);
         setup.apache_logs = true;
         let setup = setup
@@ -85,8 +98,7 @@ impl Mixed {
                 "zookeeper.DigestAuthenticationProvider.superDigest",
                 SUPER_DIGEST,
             );
-        let places = free_places(kinds.len())?;
-        let ensemble = Ensemble::prepare_of(&kinds, voters, &places, setup)?;
+        let ensemble = Ensemble::prepare_of(&kinds, voters, places, setup)?;
         let letters = letters.to_owned();
         Ok(Self { ensemble, letters })
     }

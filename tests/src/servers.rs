@@ -311,10 +311,11 @@ impl Server {
             .append(true)
             .open(self.log_path())
             .context("open the server's log")?;
-        let mut command = match self.implementation.release() {
+        let command = match self.implementation.release() {
             Some(release) => self.apache_command(release)?,
-            None => self.zabd_command()?,
+            None => Command::new(zabd_binary()?),
         };
+        let mut command = self.in_namespace(command);
         command
             .arg(&config)
             .current_dir(&self.directory)
@@ -380,17 +381,15 @@ impl Server {
         text
     }
 
-    /// `ip` becomes the server: its process id is that of the server.
-    fn zabd_command(&self) -> anyhow::Result<Command> {
-        let binary = zabd_binary()?;
-        Ok(match &self.setup.namespace {
-            None => Command::new(binary),
-            Some(namespace) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]).arg(binary);
-                command
-            }
-        })
+    /// The same command where the server is to be. `ip` becomes the server: its process id is that of the server.
+    fn in_namespace(&self, command: Command) -> Command {
+        let Some(namespace) = &self.setup.namespace else {
+            return command;
+        };
+        let mut there = Command::new("ip");
+        there.args(["netns", "exec", namespace]);
+        there.arg(command.get_program()).args(command.get_args());
+        there
     }
 
     fn apache_command(&self, release: Release) -> anyhow::Result<Command> {

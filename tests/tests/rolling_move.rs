@@ -5,15 +5,18 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use serde_json::Value;
 use zabd_tests::ensemble::Ensemble;
+use zabd_tests::holders::Holders;
 use zabd_tests::linearizability::{Checker, Verdict};
 use zabd_tests::programs::Program;
 use zabd_tests::raw::four_letter_word;
 use zabd_tests::registers::Registers;
-use zabd_tests::servers::{Implementation, Setup, apache_unavailable, zabd_binary};
+use zabd_tests::servers::{Implementation, Setup, apache_unavailable, zab_binary, zabd_binary};
 use zabd_tests::writers::Writers;
 
 /// The followers first, the leader last.
@@ -41,11 +44,54 @@ fn exit_of(ensemble: &Ensemble, number: usize, word: &str) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Clients of three kinds, and what they saw.
+/// Waits until `zab migrate` finds nothing in the way: a server may still be on its way back.
+fn migrate(ensemble: &Ensemble, word: &str, zabd: usize) -> anyhow::Result<()> {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        match migrate_now(ensemble, word, zabd) {
+            Err(_) if Instant::now() < until => sleep(Duration::from_millis(500)),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// It finds nothing now, and so many servers of zabd among those that serve.
+fn migrate_now(ensemble: &Ensemble, word: &str, zabd: usize) -> anyhow::Result<()> {
+    let addresses: Vec<_> = ensemble
+        .addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let mut command = Command::new(zab_binary()?);
+    command.args(["migrate", word, &addresses.join(","), "--json"]);
+    if word == "check" {
+        let config = ensemble.server(0).directory().join("zoo.cfg");
+        command.arg("--config").arg(config);
+        command.env("ZABD_BIN", zabd_binary()?);
+    }
+    let output = command.output().context("run zab migrate")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "migrate {word}: {said}");
+    let told: Value = serde_json::from_slice(&output.stdout)?;
+    let members = told["members"].as_array().context("no members")?;
+    let count = |is: &dyn Fn(&Value) -> bool| members.iter().filter(|member| is(member)).count();
+    ensure!(
+        count(&|member| member["zabd"] == true) == zabd
+            && count(&|member| member["mode"] == "leader") == 1
+            && count(&|member| member["mode"] == "follower") == 2,
+        "{said}"
+    );
+    // All of them have noted the digest after some transaction.
+    ensure!(told["digestsAgreeAt"].is_string(), "no digest: {said}");
+    Ok(())
+}
+
+/// Clients of five kinds, and what they saw.
 struct Load {
     writers: Writers,
     registers: Registers,
     programs: Vec<Program>,
+    holders: Holders,
 }
 
 /// Of each kind.
@@ -64,6 +110,7 @@ impl Load {
             writers: Writers::start(3, book, 1),
             programs: programs.collect::<anyhow::Result<_>>()?,
             registers,
+            holders: Holders::start(&hosts.join(","), &mut ensemble.client(0)?)?,
         })
     }
 
@@ -84,7 +131,10 @@ impl Load {
             eprintln!("{said}");
             files.push(file);
         }
+        let held = self.holders.finish()?;
+        eprintln!("{held:?}");
         let tree = ensemble.same_tree()?;
+        held.check(&tree)?;
         writers.iter().try_for_each(|writer| writer.check(&tree))?;
         match Checker::build()?.map(|checker| checker.check(&files)) {
             None => eprintln!("not checked for linearizability: there is no Go here"),
@@ -108,6 +158,7 @@ fn roll(ensemble: &mut Ensemble, to: Implementation, load: &mut Load) -> anyhow:
         load.turn_page(ensemble, number)?;
         let writers = &load.writers;
         writers.wait_for(100)?;
+        load.holders.wait_for(2)?;
         ensemble.stop(number)?;
         if to == Implementation::Apache {
             exit_of(ensemble, number, "export-java")?;
@@ -124,6 +175,12 @@ fn roll(ensemble: &mut Ensemble, to: Implementation, load: &mut Load) -> anyhow:
             writers.acknowledged()
         );
         writers.wait_for(100)?;
+        load.holders.wait_for(2)?;
+        let zabd = ensemble
+            .all()
+            .into_iter()
+            .filter(|number| ensemble.server(*number).implementation() == Implementation::Zabd);
+        migrate(ensemble, "status", zabd.count())?;
     }
     Ok(())
 }
@@ -138,6 +195,8 @@ fn story() -> anyhow::Result<()> {
     let rolled = load
         .writers
         .wait_for(600)
+        .and_then(|()| load.holders.wait_for(2))
+        .and_then(|()| migrate(&ensemble, "check", 0))
         .and_then(|()| roll(&mut ensemble, Implementation::Zabd, &mut load))
         .and_then(|()| roll(&mut ensemble, Implementation::Apache, &mut load));
     let told = rolled.and_then(|()| {

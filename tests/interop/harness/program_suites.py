@@ -78,11 +78,16 @@ def run_java(server, report):
 # ---- C
 
 
+def c_library():
+    """Looks whether Debian's library is here."""
+    if not os.path.exists("/usr/include/zookeeper/zookeeper.h"):
+        raise cache.Missing("no libzookeeper-mt-dev")
+
+
 def c_program():
     """Builds the C program against Debian's library."""
     source = cache.INTEROP / "c" / "main.c"
-    if not os.path.exists("/usr/include/zookeeper/zookeeper.h"):
-        raise cache.Missing("no libzookeeper-mt-dev")
+    c_library()
 
     def build(directory):
         cache.run([cache.tool("gcc"), "-std=gnu11", "-Wall", "-Wextra", "-O1", "-g", "-DTHREADED",
