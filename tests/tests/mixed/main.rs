@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `ZABD_BIN` | the binary to test, in place of that of this build |
 //! | `ZABD_MIXED=JZJZ,OZZO` | only these ensembles |
-//! | `ZABD_MIXED_ROUNDS=50` | how often servers are hurt, or learners get everything anew |
+//! | `ZABD_MIXED_ROUNDS=50` | how often servers are killed, paused and cut off, or learners get everything anew |
 //! | `ZABD_MIXED_SEED=N` | what is done to whom, in place of the process's number |
 //! | `ZABD_MIXED_KEEP=DIR` | keep the logs of servers of failed tests there |
 
