@@ -465,7 +465,10 @@ impl World {
                 Effect::CloseConn { conn } => Step::Close(conn),
                 Effect::Synced { conn, xid, path } => Step::Synced(conn, xid, path),
                 Effect::Answered { conn, xid, answer } => Step::Answered(conn, xid, answer),
-                Effect::Serve => Step::Serve(true),
+                Effect::Serve => {
+                    self.on_reign(id);
+                    Step::Serve(true)
+                }
                 Effect::StopServing => Step::Serve(false),
                 Effect::Config { .. } if self.plan.has(Planted::MembersUnsaid) => continue,
                 Effect::Config { text, version } => Step::Config(text, version),
@@ -642,8 +645,6 @@ impl World {
         if leads {
             let epoch = server.epoch();
             self.chronicle.on_leader(id, epoch, count)?;
-            let sessions = server.state.sessions();
-            self.sessions.on_leader(id, sessions, now_us / 1000);
         }
         self.chronicle
             .compare_digest(id, last(&server.applied), digest)?;

@@ -10,7 +10,7 @@ use jute_codec::txn::{Txn, TxnEntry};
 use zabd::replica::effect::Effect;
 use zabd::replica::input::Input;
 use zabd::replica::session::Owner;
-use zabd::replica::zab::{ZabEffect, ZabInput};
+use zabd::replica::zab::{Role, ZabEffect, ZabInput};
 
 use super::check::{Check, heard_is_kept, sessions_live, sessions_outlive_leaders};
 use super::conn::{is_sync, session_of};
@@ -56,12 +56,7 @@ impl Sessions {
     }
 
     /// A server begins to lead.
-    pub(super) fn on_leader(
-        &mut self,
-        leader: Node,
-        sessions: &BTreeMap<SessionId, i32>,
-        now_ms: i64,
-    ) {
+    fn on_leader(&mut self, leader: Node, sessions: &BTreeMap<SessionId, i32>, now_ms: i64) {
         let signs = sessions
             .keys()
             .map(|session| (session.0, Sign::Leads(now_ms)));
@@ -112,6 +107,16 @@ impl Sessions {
 }
 
 impl World {
+    /// A replica has decided to serve. If it leads, the time of all sessions begins now: its followers hear of it, and may
+    /// serve clients, before it shows its own clients anything.
+    pub(super) fn on_reign(&mut self, id: Node) {
+        let server = &self.servers[&id];
+        if server.role() == Role::Leading {
+            let (sessions, now_ms) = (server.state.sessions(), self.now_us / 1000);
+            self.sessions.on_leader(id, sessions, now_ms);
+        }
+    }
+
     /// A replica that leads is about to be told something.
     pub(super) fn hear_input(&mut self, id: Node, input: &Input, effects: &[Effect]) {
         let server = &self.servers[&id];
