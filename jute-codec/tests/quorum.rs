@@ -236,7 +236,7 @@ fn notifications() -> impl Strategy<Value = Notification> {
         Just(PeerState::Leading),
         Just(PeerState::Observing),
     ];
-    let members = prop::option::of(".{0,40}");
+    let members = prop::option::of((".{0,40}", prop::option::of(".{0,40}")));
     (
         state,
         any::<i64>(),
@@ -257,7 +257,10 @@ fn notifications() -> impl Strategy<Value = Notification> {
                 } else {
                     0
                 },
-                members: members.map(Text::from),
+                proposed: members
+                    .as_ref()
+                    .and_then(|(_, proposed)| proposed.as_deref().map(Text::from)),
+                members: members.map(|(members, _)| Text::from(members)),
             },
         )
 }

@@ -207,6 +207,7 @@ fn vote(apache: &Apache) -> Notification {
         peer_epoch: 0,
         version: 2,
         members: Some(apache.members.as_str().into()),
+        proposed: None,
     }
 }
 

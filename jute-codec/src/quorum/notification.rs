@@ -64,6 +64,9 @@ pub struct Notification {
     pub version: i32,
     /// The text of the membership that the sender goes by.
     pub members: Option<Text>,
+    /// The text of a newer one that is proposed and may never come into force, where the sender knows of one. It stands
+    /// behind all that ZooKeeper reads, which says nothing of the kind; only with [`Self::members`].
+    pub proposed: Option<Text>,
 }
 
 /// Bytes of a message without even a peer's epoch.
@@ -99,6 +102,10 @@ impl Notification {
             NOTIFICATION_VERSION.. => Some(read_members(payload, &mut reader)?),
             _ => None,
         };
+        let proposed = match members {
+            Some(_) if reader.remaining() > 0 => read_members(payload, &mut reader).ok(),
+            _ => None,
+        };
         let state = PeerState::from_i32(code).ok_or(DecodeError::UnexpectedValue {
             what: "peer state",
             value: code.into(),
@@ -111,6 +118,7 @@ impl Notification {
             peer_epoch,
             version,
             members,
+            proposed,
         })
     }
 
@@ -131,6 +139,9 @@ impl Notification {
                 NOTIFICATION_VERSION.write(out);
                 // Not as a string of a record: characters beyond the BMP are plain UTF-8 here.
                 frame::write_frame(out, |out| out.extend_from_slice(members.as_bytes()));
+                if let Some(proposed) = &self.proposed {
+                    frame::write_frame(out, |out| out.extend_from_slice(proposed.as_bytes()));
+                }
             }
         }
     }
@@ -180,6 +191,7 @@ mod tests {
             peer_epoch: 6,
             version: NOTIFICATION_VERSION,
             members: Some(members.into()),
+            proposed: None,
         }
     }
 
@@ -283,6 +295,22 @@ mod tests {
         let bytes = bytes_of(&with_members("\u{1f600}"));
         assert_eq!(&bytes[44..], "\u{1f600}".as_bytes());
         assert_eq!(decode(&bytes), Ok(with_members("\u{1f600}")));
+    }
+
+    #[test]
+    fn what_is_proposed_stands_behind_what_zookeeper_reads() {
+        let plain = with_members("abc");
+        let telling = Notification {
+            proposed: Some("defg".into()),
+            ..plain.clone()
+        };
+        let bytes = bytes_of(&telling);
+        assert!(bytes.starts_with(&bytes_of(&plain)));
+        assert_eq!(decode(&bytes), Ok(telling));
+        // What somebody else may put there is passed over.
+        for length in bytes_of(&plain).len()..bytes.len() {
+            assert_eq!(decode(&bytes[..length]), Ok(plain.clone()), "{length}");
+        }
     }
 
     #[test]

@@ -210,6 +210,7 @@ impl Story {
                 peer_epoch,
                 version: 0,
                 members: None,
+                proposed: None,
             };
             let from = ServerId(*from);
             self.step(ZabInput::Notified { from, notification });

@@ -481,7 +481,18 @@ impl World {
                 Ok(())
             }
             ZabEffect::Connect { link, leader } => {
-                let boot = self.servers[&id].boot;
+                let server = &self.servers[&id];
+                let boot = server.boot;
+                // Where others are is known from a membership, and from nowhere else.
+                let configs = server.zab.as_ref().map(Zab::configs);
+                let is_known = |configs: &Configs| {
+                    let mut all = configs.all();
+                    all.any(|members| members.servers().contains_key(&leader))
+                };
+                if !configs.is_some_and(is_known) {
+                    self.feed_later(1, id, ZabInput::LinkDown { link });
+                    return Ok(());
+                }
                 let delay_us = self.network_delay();
                 let event = Event::Connect {
                     server: id,

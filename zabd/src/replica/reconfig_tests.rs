@@ -287,6 +287,7 @@ fn hostile_memberships_are_not_taken_over() {
             peer_epoch: 0,
             version: 2,
             members: Some(Text::from(text)),
+            proposed: None,
         };
         let from = ServerId(7);
         world.tell(ServerId(3), ZabInput::Notified { from, notification });

@@ -59,6 +59,13 @@ impl Membership {
                 "a change of the members is proposed"
             );
         }
+        if let Some(members) = &configs.rumoured {
+            info!(
+                version = format!("{:x}", members.version()),
+                "other voters know of a change of the members that this server does not have, and elect by it: this server \
+                 votes for whom they vote for"
+            );
+        }
         if members.version() == self.in_force.version() {
             return;
         }

@@ -133,14 +133,19 @@ impl Peers {
             .others_suffice
             .store(others_suffice, Ordering::Relaxed);
         let (quorum, election) = addresses(&configs.committed);
-        let (proposed_quorum, proposed_election) = addresses(&configs.proposed);
+        let (mut others_quorum, mut others_election) = (BTreeMap::new(), BTreeMap::new());
+        for members in configs.rumoured.iter().chain([&configs.proposed]) {
+            let (quorum, election) = addresses(members);
+            others_quorum.extend(quorum);
+            others_election.extend(election);
+        }
         if let Some(own) = election.get(&self.me)
             && *own != self.election_params.addresses
         {
             self.move_election(own.clone());
         }
         if let Some(election_net) = &self.election {
-            election_net.set_members(election, proposed_election);
+            election_net.set_members(election, others_election);
         }
         if let Some(own) = quorum.get(&self.me)
             && *own != self.own_quorum
@@ -148,7 +153,7 @@ impl Peers {
             self.own_quorum.clone_from(own);
             self.quorum.set_addresses(own.clone());
         }
-        self.quorum_addresses = proposed_quorum;
+        self.quorum_addresses = others_quorum;
         self.quorum_addresses.extend(quorum);
     }
 

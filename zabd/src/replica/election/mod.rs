@@ -29,10 +29,10 @@ use jute_codec::Zxid;
 use jute_codec::quorum::notification::NOTIFICATION_VERSION;
 use jute_codec::quorum::{Notification, PeerState};
 
-use super::ensemble::{Configs, Members, ServerId};
+use super::ensemble::{Configs, ServerId};
 use outsiders::Outsiders;
 pub use vote::Vote;
-use vote::{Ballot, Candidate};
+use vote::{Ballot, Candidate, NOBODY};
 
 /// What does not change from one election to the next.
 #[derive(Debug, Clone)]
@@ -112,6 +112,8 @@ struct Looking {
     // next time whenever it hears from anybody, so talkative servers keep each other from saying what somebody missed.
     wait_ms: i64,
     notify_at_ms: i64,
+    // Voters whose newest word is for a server that does not vote, as far as this one knows.
+    astray: BTreeSet<ServerId>,
     // Set while a quorum is for the proposal.
     finalize_at_ms: Option<i64>,
     // Whom the election before this one has made the leader, if that was another server.
@@ -152,6 +154,7 @@ impl Election {
             proposal: initial,
             received: BTreeMap::new(),
             settled: BTreeMap::new(),
+            astray: BTreeSet::new(),
             wait_ms: self.params.min_interval_ms,
             notify_at_ms: i64::MAX,
             finalize_at_ms: None,
@@ -268,6 +271,24 @@ impl Election {
         }
     }
 
+    /// Whether there is no quorum of those that are for servers which vote, and would be one with those that are for
+    /// others: they go by a membership that this server does not know. There is nothing of the kind in ZooKeeper, where
+    /// nobody is elected then.
+    #[must_use]
+    pub fn needs_those_astray(&self, configs: &Configs) -> bool {
+        let Some(looking) = &self.looking else {
+            return false;
+        };
+        let heard = looking.received.keys().copied();
+        let mut heard: BTreeSet<ServerId> = heard
+            .filter(|voter| !looking.astray.contains(voter))
+            .collect();
+        !configs.is_quorum(&heard) && {
+            heard.extend(&looking.astray);
+            configs.is_quorum(&heard)
+        }
+    }
+
     /// When to call [`Election::wakeup`], in milliseconds; `i64::MAX` if nothing waits.
     #[must_use]
     pub fn deadline(&self) -> i64 {
@@ -317,12 +338,17 @@ impl Election {
         // as an outsider, answers again, and so on until the voter is in the same round.
         if is_behind && configs.is_voter(self.params.me) {
             let vote = looking.proposal.vote(self.round);
-            out.push(notify(from, PeerState::Looking, vote, &configs.committed));
+            out.push(notify(from, PeerState::Looking, vote, configs));
         }
         if is_behind {
             return;
         }
-        if !configs.is_voter(ballot.vote.leader) {
+        if configs.is_voter(ballot.vote.leader) {
+            looking.astray.remove(&from);
+        } else {
+            if ballot.vote.leader != NOBODY {
+                looking.astray.insert(from);
+            }
             // One that votes only by the membership that is proposed proposes nobody before it has heard a vote of its
             // own round, and hears of none if that is later than this server's.
             let is_later = ballot.vote.election_epoch > self.round;
@@ -393,7 +419,7 @@ impl Election {
             // It may have missed the proposal, as it still had the lost leader when that came. In ZooKeeper it learns
             // of it when votes are sent again.
             let vote = looking.proposal.vote(self.round);
-            out.push(notify(from, PeerState::Looking, vote, &configs.committed));
+            out.push(notify(from, PeerState::Looking, vote, configs));
         }
         self.tally(now_ms, configs);
     }
@@ -472,14 +498,10 @@ impl Election {
         looking.notify_at_ms = now_ms.saturating_add(looking.wait_ms);
         let me = self.params.me;
         let vote = looking.proposal.vote(self.round);
-        let voters: BTreeSet<ServerId> = configs
-            .committed
-            .voters()
-            .chain(configs.proposed.voters())
-            .collect();
+        let voters: BTreeSet<ServerId> = configs.voters().collect();
         for voter in &voters {
             if *voter != me {
-                out.push(notify(*voter, PeerState::Looking, vote, &configs.committed));
+                out.push(notify(*voter, PeerState::Looking, vote, configs));
             }
         }
         let is_damaged = looking.initial.is_damaged() || looking.proposal.is_damaged();
@@ -510,7 +532,7 @@ impl Election {
                 election_epoch,
                 ..vote
             };
-            out.push(notify(to, state, vote, &configs.committed));
+            out.push(notify(to, state, vote, configs));
         }
     }
 
@@ -526,7 +548,7 @@ impl Election {
             return;
         }
         if let Some(vote) = self.served() {
-            out.push(notify(to, self.state_with(vote), vote, &configs.committed));
+            out.push(notify(to, self.state_with(vote), vote, configs));
         }
     }
 
@@ -580,7 +602,9 @@ fn supporters(votes: &BTreeMap<ServerId, Ballot>, ballot: Ballot) -> BTreeSet<Se
         .collect()
 }
 
-fn notify(to: ServerId, state: PeerState, vote: Vote, members: &Members) -> ElectionEffect {
+fn notify(to: ServerId, state: PeerState, vote: Vote, configs: &Configs) -> ElectionEffect {
+    let members = configs.committed.text();
+    let proposed = configs.is_changing().then(|| configs.proposed.text());
     ElectionEffect::Notify {
         to,
         notification: Notification {
@@ -590,7 +614,12 @@ fn notify(to: ServerId, state: PeerState, vote: Vote, members: &Members) -> Elec
             election_epoch: vote.election_epoch,
             peer_epoch: vote.peer_epoch,
             version: NOTIFICATION_VERSION,
-            members: Some(members.text()),
+            // Both must fit into a frame.
+            proposed: proposed.filter(|proposed| members.len() + proposed.len() <= TEXTS_BYTES_MAX),
+            members: Some(members),
         },
     }
 }
+
+/// What fits into a message of the election port, in bytes, behind the vote and the length of a second membership.
+const TEXTS_BYTES_MAX: usize = 512 * 1024 - 44 - 4;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use super::*;
+use crate::replica::ensemble::Members;
 
 /// One world takes well below a millisecond; more seeds by `ELECTION_SEEDS`, one alone by `ELECTION_SEED`.
 const SEEDS: u64 = 3_000;

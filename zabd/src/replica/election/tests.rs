@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::replica::ensemble::Members;
 
 const OFFER: Candidacy = Candidacy {
     zxid: Zxid(0x1_0000_0005),
@@ -50,6 +51,7 @@ fn says(state: PeerState, vote: Vote) -> Notification {
         peer_epoch: vote.peer_epoch,
         version: 2,
         members: Some("server.1=h:1:2:participant\nversion=0".into()),
+        proposed: None,
     }
 }
 
@@ -567,6 +569,7 @@ fn a_change_of_the_membership_needs_both_quorums() {
         .parse::<Members>()
         .unwrap();
     let changing = Configs {
+        rumoured: None,
         committed: old,
         proposed: Arc::new(new),
     };
@@ -592,6 +595,36 @@ fn a_change_of_the_membership_needs_both_quorums() {
     assert_eq!(tested.said()[0], "1 Looking 4/100000005/1/1");
     tested.hear(10, 1, IsLooking, mine);
     assert_eq!(tested.said()[0], "1 Looking 1/100000005/1/1");
+}
+
+#[test]
+fn votes_for_strangers_count_where_nobody_is_elected_without_them() {
+    let newer = vote(7, 0x1_0000_0006, 1, 1);
+    let mut tested = Tested::looking(1, 3);
+    let needs = |tested: &Tested| tested.election.needs_those_astray(&tested.configs);
+    assert!(!needs(&tested), "nobody was heard of");
+    // Of one that does not vote, and of one that is for nobody.
+    tested.hear(10, 7, IsLooking, newer);
+    tested.hear(10, 2, IsLooking, vote(i64::MIN, i64::MIN, 1, i64::MIN));
+    assert!(!needs(&tested));
+    tested.hear(20, 2, IsLooking, newer);
+    assert!(needs(&tested));
+    tested.hear(30, 3, IsLooking, vote(3, 5, 1, 1));
+    assert!(!needs(&tested), "1 and 3 are a quorum");
+    tested.hear(40, 3, Following, newer);
+    assert!(needs(&tested));
+    tested.said();
+
+    let known = "server.2=b:1:2\nserver.7=g:1:2\nversion=6";
+    tested.configs.rumoured = Some(Arc::new(known.parse().unwrap()));
+    tested.begin(50, OFFER);
+    let to: Vec<String> = tested.said();
+    assert_eq!(to.last().unwrap(), "7 Looking 1/100000005/2/1");
+    tested.hear(60, 2, IsLooking, vote(7, 0x1_0000_0006, 2, 1));
+    assert_eq!(tested.said()[0], "2 Looking 7/100000006/2/1");
+    // Its own quorum is what it was.
+    tested.wakeup(260, true);
+    assert_eq!(tested.said(), ["elected 7/100000006/2/1"]);
 }
 
 #[test]

@@ -153,7 +153,7 @@ impl Ballot {
 }
 
 /// Whom a server proposes that does not vote.
-const NOBODY: ServerId = ServerId(i64::MIN);
+pub(super) const NOBODY: ServerId = ServerId(i64::MIN);
 
 /// The newest transaction of a server whose log may have lost some.
 const DAMAGED: Zxid = Zxid(-1);

@@ -268,6 +268,9 @@ pub struct Configs {
     pub committed: Arc<Members>,
     /// The newest one heard of; the same as `committed` unless a change is under way.
     pub proposed: Arc<Members>,
+    /// One that is newer than both, of which this server knows only that others vote by it. It says whom they may mean
+    /// and where those are; nothing is decided by it.
+    pub rumoured: Option<Arc<Members>>,
 }
 
 impl Configs {
@@ -277,6 +280,7 @@ impl Configs {
         Self {
             committed: Arc::clone(&members),
             proposed: members,
+            rumoured: None,
         }
     }
 
@@ -308,10 +312,22 @@ impl Configs {
             && (!self.is_changing() || self.proposed.is_quorum(servers))
     }
 
-    /// Whether the server votes in either.
+    /// All that somebody may go by.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Members>> {
+        [&self.committed, &self.proposed]
+            .into_iter()
+            .chain(&self.rumoured)
+    }
+
+    /// Whether the server votes in any.
     #[must_use]
     pub fn is_voter(&self, server: ServerId) -> bool {
-        self.committed.is_voter(server) || self.proposed.is_voter(server)
+        self.all().any(|members| members.is_voter(server))
+    }
+
+    /// All servers that vote in any.
+    pub fn voters(&self) -> impl Iterator<Item = ServerId> {
+        self.all().flat_map(|members| members.voters())
     }
 }
 

@@ -33,6 +33,7 @@ fn a_change_needs_quorums_of_both() {
     let old = members("server.1=h:1:2\nserver.2=h:1:2\nserver.3=h:1:2\nversion=5");
     let new = members("server.3=h:1:2\nserver.4=h:1:2\nserver.5=h:1:2:observer\nversion=6");
     let mut configs = Configs {
+        rumoured: None,
         committed: Arc::new(old),
         proposed: Arc::new(new),
     };

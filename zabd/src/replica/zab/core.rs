@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jute_codec::quorum::{Notification, PeerState};
-use jute_codec::{SessionId, Zxid};
+use jute_codec::{SessionId, Text, Zxid};
 
 use super::history::History;
 use super::reconfig::{self, Unreadable};
@@ -39,6 +39,9 @@ pub(super) struct Core {
     pub(super) links_made: u64,
     /// The newest membership that was given out in this history and has not come into force, if another was proposed since.
     pub(super) given_out: Option<Arc<Members>>,
+    /// The newest membership that voters said to be proposed since this server looks for a leader, if it does not have
+    /// that itself.
+    pub(super) rumour: Option<Arc<Members>>,
     /// Who leads when this role is over, if a change of the membership has said so.
     pub(super) successor: Option<ServerId>,
     /// A change is proposed by which this server votes, and it is not in the log: its leader has told it.
@@ -300,8 +303,55 @@ impl Core {
         reconfig::members_of(txn, self.params.standalone)
     }
 
-    fn say_members(&self, out: &mut Vec<ZabEffect>) {
-        let configs = self.configs.clone();
+    /// A voter says what it knows to be proposed.
+    pub(super) fn hear_rumour(&mut self, from: ServerId, text: &Text) {
+        let is_known = |members: &Arc<Members>| members.text() == *text;
+        let configs = &self.configs;
+        if !self.params.reconfig_enabled
+            || !configs.committed.is_voter(from)
+            || configs.all().chain(&self.rumour).any(is_known)
+        {
+            return;
+        }
+        let Ok(members) = reconfig::read(text.as_bytes(), self.params.standalone) else {
+            return;
+        };
+        let newest = configs
+            .all()
+            .chain(&self.rumour)
+            .map(|members| members.version())
+            .max();
+        if Some(members.version()) > newest {
+            self.rumour = Some(members);
+        }
+    }
+
+    /// The rumour says from now on whom others may vote for, in this election; whether there is one.
+    pub(super) fn follow_rumour(&mut self, out: &mut Vec<ZabEffect>) -> bool {
+        let Some(rumour) = self.rumour.take() else {
+            return false;
+        };
+        self.configs.rumoured = Some(rumour);
+        self.say_members(out);
+        true
+    }
+
+    /// Another election begins: perhaps it needs no rumour.
+    pub(super) fn forget_rumour(&mut self, out: &mut Vec<ZabEffect>) {
+        self.rumour = None;
+        if self.configs.rumoured.take().is_some() {
+            self.say_members(out);
+        }
+    }
+
+    fn say_members(&mut self, out: &mut Vec<ZabEffect>) {
+        let configs = &mut self.configs;
+        let newest = configs.proposed.version().max(configs.committed.version());
+        configs.rumoured = configs
+            .rumoured
+            .take()
+            .filter(|members| members.version() > newest);
+        let configs = configs.clone();
         out.push(ZabEffect::Members { configs });
     }
 

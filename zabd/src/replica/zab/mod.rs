@@ -507,6 +507,7 @@ impl Zab {
             led: 0,
             links_made: 0,
             given_out: None,
+            rumour: None,
             successor: None,
             is_to_vote: false,
             touched: std::collections::BTreeMap::new(),
@@ -545,6 +546,9 @@ impl Zab {
                 if matches!(state, State::Electing) && self.take_over_members(&notification, out) {
                     self.elect(now_ms, out);
                     return Ok(());
+                }
+                if let (State::Electing, Some(text)) = (&self.state, &notification.proposed) {
+                    self.core.hear_rumour(from, text);
                 }
                 let core = &self.core;
                 let mut said = Vec::new();
@@ -853,7 +857,13 @@ impl Zab {
     }
 
     fn wakeup(&mut self, now_ms: i64, out: &mut Vec<ZabEffect>) -> Result<(), Left> {
-        if now_ms >= self.election.deadline() {
+        let is_due = now_ms >= self.election.deadline();
+        if is_due
+            && self.election.needs_those_astray(&self.core.configs)
+            && self.core.follow_rumour(out)
+        {
+            self.elect(now_ms, out);
+        } else if is_due {
             let mut said = Vec::new();
             self.election
                 .wakeup(now_ms, true, &self.core.configs, &mut said);
@@ -908,6 +918,7 @@ impl Zab {
             "SyncStartsClean"
         );
         self.state = State::Electing;
+        core.forget_rumour(out);
         self.election.set_observer(core.observes());
         out.push(ZabEffect::ConnectElection);
         let successor = core.successor.take();

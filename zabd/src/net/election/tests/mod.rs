@@ -254,6 +254,7 @@ fn vote(round: i64) -> Notification {
         peer_epoch: 1,
         version: 2,
         members: Some("server.1=127.0.0.1:1:2:participant\nversion=0".into()),
+        proposed: None,
     }
 }
 
