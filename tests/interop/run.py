@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs stock ZooKeeper clients against a server: zabd, or Apache ZooKeeper for reference.
 
-    run.py                          every suite against zabd
+    run.py                          every suite against zabd, but for those of applications
     run.py --only kazoo,go          some of them
     run.py --server apache          the same suites against Apache ZooKeeper
     run.py --ensemble follower      against three voters and an observer, through a follower
@@ -102,7 +102,8 @@ def main():
     if unknown:
         parser.error(f"no suite {', '.join(sorted(unknown))}; there are "
                      f"{', '.join(suite.name for suite in SUITES)}")
-    suites = [suite for suite in SUITES if not names or suite.name in names]
+    suites = [suite for suite in SUITES
+              if suite.name in names or not (names or suite.on_request)]
     roles = dict.fromkeys((suite.name for suite in suites), arguments.ensemble)
     if arguments.ensemble == "some":
         roles = SOME

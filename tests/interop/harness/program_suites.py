@@ -158,3 +158,41 @@ def rust_program():
 def run_rust(server, report):
     """The crate zookeeper-client."""
     return run_program([rust_program()], server, report, timeout_s=300)
+
+
+# ---- Applications
+
+
+def app_libraries(name):
+    """Fetches an application with all that it needs; returns the directory."""
+    pom = cache.INTEROP / "apps" / name / "pom.xml"
+
+    def fetch(directory):
+        cache.run([cache.tool("mvn"), "-q", "-B", "-f", pom, cache.COPY_DEPENDENCIES,
+                   "-DincludeScope=runtime", f"-DoutputDirectory={directory}"])
+
+    return cache.built(f"{name}-libraries", [pom], fetch)
+
+
+def app_classes(name):
+    """Compiles the tests of an application; returns the class path."""
+    javac = cache.tool("javac")
+    libraries = app_libraries(name)
+    files = [*sources(cache.INTEROP / "apps", "*.java", f"{name}/*.java"),
+             *sources(cache.INTEROP / "java" / "src", "**/Harness.java")]
+
+    def build(directory):
+        cache.run([javac, "--release", "17", "-d", directory, "-cp", f"{libraries}/*", *files])
+
+    classes = cache.built(f"{name}-classes", [cache.INTEROP / "apps" / name / "pom.xml", *files], build)
+    return f"{classes}:{libraries}/*"
+
+
+def run_app(name, main):
+    """A run of an application's own servers."""
+    def run(server, report):
+        command = [cache.tool("java"), "-Xmx300m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+                   "-cp", app_classes(name), f"zabd.interop.{main}"]
+        return run_program(command, server, report, timeout_s=900)
+
+    return run

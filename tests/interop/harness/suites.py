@@ -1,6 +1,7 @@
 """The suites: what each needs built, and how it runs."""
 
 import dataclasses
+import functools
 import typing
 
 from . import apache_suite, kazoo_suite, program_suites, zkcli_suite
@@ -20,6 +21,14 @@ class Suite:
     config: dict = dataclasses.field(default_factory=dict)
     # kazoo's own harness starts its server.
     starts_server: bool = True
+    # Only run when it is named.
+    on_request: bool = False
+
+
+def app(name, main):
+    """An application with servers of its own."""
+    return Suite(name, functools.partial(program_suites.app_classes, name),
+                 program_suites.run_app(name, main), on_request=True)
 
 
 # The longest first: they are started in this order, two at a time.
@@ -33,6 +42,8 @@ SUITES = [
     Suite("rust", program_suites.rust_program, program_suites.run_rust),
     Suite("c", program_suites.c_program, program_suites.run_c),
     Suite("go", program_suites.go_binaries, program_suites.run_go),
+    app("kafka", "KafkaBrokers"),
+    app("hbase", "HBaseServers"),
 ]
 
 # What `--ensemble some` runs, and through which server: `crash` and the other halves take minutes more.
