@@ -43,7 +43,7 @@ final class KafkaBrokers {
 
     public static void main(String[] arguments) throws Exception {
         KafkaBrokers all = new KafkaBrokers();
-        test("brokers register", 120, all::register);
+        test("brokers register", 180, all::register);
         test("a topic gets partitions and replicas", 60, all::topic);
         test("records go through while the server restarts", 120, all::restartUnderLoad);
         test("partitions move from a killed broker and it comes back", 180, all::killBroker);
@@ -56,7 +56,7 @@ final class KafkaBrokers {
             ports[broker] = Processes.freePort();
             startBroker(broker);
         }
-        admin = Admin.create(Map.of("bootstrap.servers", servers()));
+        admin = Admin.create(Map.of("bootstrap.servers", servers(), "default.api.timeout.ms", 120_000));
         eventually(60, "both brokers", () -> admin.describeCluster().nodes().get().size() == 2);
         check(admin.describeCluster().controller().get() != null, "no controller");
     }
