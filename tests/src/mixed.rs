@@ -390,6 +390,9 @@ const APACHE_HARMLESS: &[&str] = &[
     "changes proposed in reconfig",
     // Its election is begun anew while it connects to somebody.
     "Exception while submitting quorum connection request",
+    // The leader is cut off from it.
+    "connectToLeader exceeded",
+    "Failed connect to",
     "RejectedExecutionException",
     // A client's request for a leader that is gone: the follower begins anew.
     "Severe unrecoverable error, from thread : FollowerRequestProcessor",

@@ -1,5 +1,6 @@
-//! Sessions that only their server knows, in ensembles of real processes: the same story, word by word, by zabd and by
-//! Apache ZooKeeper. The latter is left out, with a word about why, where it cannot be run; fails then if `CI` is set.
+//! Sessions that only their server knows, in ensembles of real processes: the same story, word by word, by zabd, by Apache
+//! ZooKeeper, and by ensembles of both, whoever leads. What has Apache ZooKeeper in it is left out, with a word about why, where
+//! that cannot be run; fails then if `CI` is set.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,8 +10,9 @@ use bytes::Bytes;
 use jute_codec::Zxid;
 use jute_codec::proto::{ConnectResponse, CreateFlags, MultiOp, MultiOps, PathRequest, Request};
 use zabd_tests::ensemble::{Ensemble, create_request};
+use zabd_tests::mixed::{kinds, unavailable};
 use zabd_tests::raw::{RawClient, Received, connect_request, four_letter_word};
-use zabd_tests::servers::{Implementation, Setup, apache_unavailable};
+use zabd_tests::servers::Setup;
 
 const TIMEOUT_MS: i32 = 15_000;
 
@@ -23,13 +25,14 @@ struct Story {
 }
 
 impl Story {
-    fn of(implementation: Implementation, upgrading: bool) -> anyhow::Result<String> {
+    /// By servers of these kinds ([`kinds`]), the last of which observes.
+    fn of(letters: &str, upgrading: bool) -> anyhow::Result<String> {
         let setup = Setup::default()
             .key("localSessionsEnabled", "true")
             .key("localSessionsUpgradingEnabled", &upgrading.to_string())
             .property("zookeeper.4lw.commands.whitelist", "*");
         let mut story = Self {
-            ensemble: Ensemble::start_of(&[implementation; 4], 3, setup)?,
+            ensemble: Ensemble::start_of(&kinds(letters), 3, setup)?,
             told: String::new(),
         };
         story.tell().with_context(|| story.ensemble.last_words())?;
@@ -196,14 +199,17 @@ fn codes(body: &Bytes) -> String {
 }
 
 fn same_story(upgrading: bool, expected: &str) {
-    let told = Story::of(Implementation::Zabd, upgrading).expect("zabd tells it");
-    assert_eq!(told, expected, "zabd tells: {told}");
-    if let Some(why) = apache_unavailable() {
-        assert!(std::env::var_os("CI").is_none(), "{why}");
-        return eprintln!("without Apache ZooKeeper: {why}");
+    // Of both kinds one leads the others: of servers that have nothing that with the highest id.
+    for letters in ["ZZZZ", "JJJJ", "ZJJZ", "JZZJ"] {
+        if let Some(why) = unavailable(letters) {
+            assert!(std::env::var_os("CI").is_none(), "{why}");
+            eprintln!("without {letters}: {why}");
+            continue;
+        }
+        let told = Story::of(letters, upgrading);
+        let told = told.unwrap_or_else(|problem| panic!("{letters}: {problem:?}"));
+        assert_eq!(told, expected, "{letters} tell: {told}");
     }
-    let told = Story::of(Implementation::Apache, upgrading).expect("Apache ZooKeeper tells it");
-    assert_eq!(told, expected, "Apache ZooKeeper tells: {told}");
 }
 
 /// The story at all places: what stands between `{leader|learner}` differs.

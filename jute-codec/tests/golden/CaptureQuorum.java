@@ -16,7 +16,7 @@ import org.apache.zookeeper.server.util.SerializeUtils;
 /**
  * Starts three voters and an observer of Apache ZooKeeper on loopback, makes them elect, synchronise and broadcast,
  * and writes down what they say to each other. Run by capture.sh; arguments: the directory to write to, and one for
- * scratch.
+ * scratch. Properties: servers, the class path of servers of another release, and release, its number.
  *
  * Each server finds the others under their names at addresses of its own, where a proxy listens that knows by the
  * address who calls whom: s2 is 127.1.0.2 to itself and 127.2.1.2 to s1. All four have the same configuration and
@@ -237,7 +237,7 @@ public class CaptureQuorum {
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xmx128m", "-XX:+UseSerialGC",
                 "-Djdk.net.hosts.file=" + dir(server).resolve("hosts"), "-Dzookeeper.admin.enableServer=false",
                 "-Dzookeeper.preAllocSize=64", "-Dzookeeper.skipACL=yes", "-Dzookeeper.snapshotSizeFactor=-1",
-                "-cp", System.getProperty("java.class.path")));
+                "-cp", System.getProperty("servers", System.getProperty("java.class.path"))));
         command.addAll(List.of(more));
         command.add("org.apache.zookeeper.server.quorum.QuorumPeerMain");
         command.add(dir(server).resolve("zoo.cfg").toString());
@@ -439,7 +439,7 @@ public class CaptureQuorum {
             }
         }
         try (PrintStream packets = new PrintStream(out.toFile(), StandardCharsets.UTF_8)) {
-            packets.println("# Servers of Apache ZooKeeper " + Version.getVersion()
+            packets.println("# Servers of Apache ZooKeeper " + System.getProperty("release", Version.getVersion())
                     + " to each other: > to the one that listens, < from it.");
             for (Link link : links) {
                 if (!link.lines.isEmpty()) {
@@ -453,8 +453,13 @@ public class CaptureQuorum {
 
     public static void main(String[] args) throws Exception {
         Path out = Path.of(args[0]);
+        String release = System.getProperty("release");
         CaptureQuorum fixed = new CaptureQuorum(Path.of(args[1], "fixed"), false);
-        fixed.capture(out.resolve("quorum.packets"), fixed::synchronise);
+        String file = release == null ? "quorum.packets" : "quorum-" + release + ".packets";
+        fixed.capture(out.resolve(file), fixed::synchronise);
+        if (release != null) {
+            System.exit(0);
+        }
         CaptureQuorum changing = new CaptureQuorum(Path.of(args[1], "changing"), true);
         changing.capture(out.resolve("reconfig.packets"), changing::reconfigure);
         CaptureQuorum several = new CaptureQuorum(Path.of(args[1], "several"), false);

@@ -96,10 +96,11 @@ pub(crate) fn without_surrogates(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Everything captured between servers: an ensemble whose members stay, one to which a member is added, and the
-/// greeting of a server with several addresses.
+/// Everything captured between servers: an ensemble whose members stay, the same of an older release, an ensemble to which a
+/// member is added, and the greeting of a server with several addresses.
 pub(crate) const PACKETS: &[(&str, &str)] = &[
     ("quorum", include_str!("quorum.packets")),
+    ("quorum-3.8.6", include_str!("quorum-3.8.6.packets")),
     ("reconfig", include_str!("reconfig.packets")),
     ("addresses", include_str!("addresses.packets")),
 ];

@@ -92,3 +92,28 @@ fn damage_is_met_as_by_java_and_named() {
         }
     }
 }
+
+#[test]
+fn what_was_taken_over_is_not_taken_over_again() {
+    if super::is_skipped() {
+        return;
+    }
+    let killed = killed_under_load("", 5);
+    let mut zabd = on_copy(Implementation::Zabd, &killed, "");
+    zabd.restart().unwrap();
+    zabd.kill().unwrap();
+    fs::remove_dir_all(zabd.data_dir().join("zabd")).unwrap();
+    let problem = format!("{:#}", zabd.restart().unwrap_err());
+    let words = "what ZooKeeper left is old, and is not taken over again";
+    assert!(problem.contains(words), "{problem}");
+    assert!(!zabd.data_dir().join("zabd").exists(), "something is there");
+    // Unless somebody says that it is to be.
+    fs::remove_file(zabd.data_dir().join("version-2/taken-over-by-zabd")).unwrap();
+    zabd.restart().unwrap();
+    let taken = zabd.log().matches("was taken over;").count();
+    assert_eq!(taken, 2, "{}", zabd.log());
+    // ZooKeeper itself passes the mark over.
+    zabd.kill().unwrap();
+    zabd.set_implementation(Implementation::Apache).unwrap();
+    zabd.restart().unwrap();
+}

@@ -92,7 +92,7 @@ fn play(
         let mut world = World {
             mixed,
             network,
-            writers: Writers::start(3, book.clone(), seed),
+            writers: Writers::start_resting(3, book.clone(), seed, rest(rounds)),
         };
         let registers = Registers::start(CLIENTS, &book, seed, &mut world.mixed.client(0)?)?;
         // Their sessions and first nodes are to be there before anything is done.
@@ -133,6 +133,11 @@ fn play(
         );
         Ok(fs::remove_file(&file)?)
     })
+}
+
+/// How long writers rest: all that they write is read from every server in the end, before their sessions expire.
+fn rest(rounds: usize) -> Duration {
+    Duration::from_millis(25) * u32::try_from(rounds / 5 + 1).unwrap_or(1)
 }
 
 fn place(network: &Network, server: usize) -> Place {

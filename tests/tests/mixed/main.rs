@@ -17,6 +17,7 @@ mod churn;
 mod digests;
 mod elections;
 mod members;
+mod moved;
 mod synchronising;
 
 use std::sync::{Mutex, PoisonError};

@@ -5,7 +5,8 @@
 //! rules of `crate::state`. Such a tree becomes the snapshot, and the transactions after it the log.
 //!
 //! A mark says that this is under way ([`ImportMark`]): until it says that it is done nothing in zabd's directories counts,
-//! and the next start begins again. Java's files are only read.
+//! and the next start begins again. Java's files are only read. A mark beside them says in the end that they are old from here on
+//! ([`TakenOverMark`]).
 //!
 //! ZooKeeper: `FileTxnSnapLog.restore`, `FileSnap.deserialize`.
 
@@ -24,7 +25,9 @@ use crate::storage::disk::Disk;
 use crate::storage::epochs::{EpochError, EpochFile};
 use crate::storage::java::dir::{JavaDir, NamedFile};
 use crate::storage::java::log::{LogFiles, LogRecord};
-use crate::storage::java::mark::{ExportMark, ImportMark, ImportState, has_own_data};
+use crate::storage::java::mark::{
+    ExportMark, ImportMark, ImportState, TakenOverMark, has_own_data,
+};
 use crate::storage::java::snapshot::{SnapshotFile, Tail};
 use crate::storage::java::{JavaFileError, epochs};
 use crate::storage::layout::{Layout, LockError};
@@ -119,6 +122,23 @@ pub enum ImportError {
         java: Zxid,
     },
 
+    /// It was taken over before, and what zabd had since is gone.
+    #[error(
+        "{} says that zabd took this data of Apache ZooKeeper over up to {imported}, and {} is gone, with all that came \
+         since: what ZooKeeper left is old, and is not taken over again. Put {} back. Or, if this server belongs to an ensemble that \
+         has a quorum without it, make {} with an empty file named `incomplete`: it then takes everything from the others \
+         and votes when it has it. To begin with the old data all the same, and lose what came since, remove {}",
+        mark.display(), root.display(), root.display(), root.display(), mark.display()
+    )]
+    OwnGone {
+        /// The mark that says so.
+        mark: PathBuf,
+        /// zabd's directory.
+        root: PathBuf,
+        /// What was taken over.
+        imported: Zxid,
+    },
+
     /// An export was begun and did not end.
     #[error(
         "{} says that this server's data was being given to Apache ZooKeeper, in {}: run `zabd export-java` again to finish \
@@ -157,6 +177,23 @@ pub enum ImportError {
         /// Why it did not work.
         source: io::Error,
     },
+}
+
+impl ImportError {
+    /// Whether this copy of the data is damaged or gone, so that another one would help.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        match self {
+            Self::Java(problem) => {
+                problem.is_damage() || matches!(problem, JavaFileError::Gap { .. })
+            }
+            Self::NoSnapshot { .. }
+            | Self::NoneUsable { .. }
+            | Self::Lost { .. }
+            | Self::OwnGone { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 const HELP: &str = "Nothing of it was changed. Restore it from a copy; or, if this server belongs to an ensemble that has a \
@@ -238,7 +275,18 @@ pub fn import_if_wanted<D: Disk, S: SnapshotStore>(
             );
             return Ok(None);
         }
-        ImportState::Never => {}
+        ImportState::Never => {
+            let mark = TakenOverMark::new(&java.snapshot_dir);
+            let before = mark.read(disk)?;
+            // Whatever ZooKeeper has written since, it was told to by whoever moved zabd's data away.
+            if let Some(imported) = before.filter(|before| java.newest_name() <= Some(*before)) {
+                return Err(ImportError::OwnGone {
+                    mark: mark.path().to_owned(),
+                    root: layout.root,
+                    imported,
+                });
+            }
+        }
     }
     let _lock = layout.lock(disk)?;
     mark.begin(disk)?;
@@ -255,6 +303,8 @@ pub fn import_if_wanted<D: Disk, S: SnapshotStore>(
         EpochFile::new(&layout).store(disk, epochs)?;
     }
     log.close()?;
+    // First: no moment without one of the two, should zabd's directories go.
+    TakenOverMark::new(&java.snapshot_dir).set(disk, imported.last)?;
     mark.finish(disk, imported.last)?;
     info!(
         from = %java.snapshot_dir.display(), snapshot = %imported.snapshot, last = %imported.last,

@@ -8,12 +8,14 @@
 //! - [`SnapshotReceiver`]: a snapshot as a learner takes it, into a state and into a store staged beside the old one.
 //! - [`Behind`]: the transactions that come behind it, into a log staged beside the old one.
 //! - [`import`]: the history that a server of Apache ZooKeeper left on disk, taken over.
+//! - [`forgo`]: the same history, left where it is, for a server whose ensemble has a better one.
 //! - [`export`]: a history given to one.
 
 mod acl_numbers;
 mod behind;
 pub mod export;
 mod fold;
+pub mod forgo;
 pub mod import;
 mod loading;
 pub mod rebuild;

@@ -8,6 +8,7 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use super::server::{chain, end_process};
+use crate::image::forgo::{ForgoError, forgo_import};
 use crate::image::import::{ImportError, import_if_wanted};
 use crate::image::rebuild::{RebuildError, Rebuilt, Sources};
 use crate::image::whole_fold;
@@ -31,6 +32,9 @@ pub enum RecoverError {
     /// The data of Apache ZooKeeper cannot be taken over.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// The server cannot begin without that data.
+    #[error(transparent)]
+    Forgo(#[from] ForgoError),
     /// Log and snapshot, or one of them, say no.
     #[error(transparent)]
     Storage(#[from] RecoveryError),
@@ -282,20 +286,32 @@ pub(super) fn recovered(
     })
 }
 
-/// Takes over the data of Apache ZooKeeper if that is all there is.
+/// Takes over the data of Apache ZooKeeper if that is all there is. Where it cannot be, and the others are a quorum, the server
+/// begins without it, as one that does not vote.
 pub(super) fn import_java_data(
     options: &StorageOptions,
     params: StateParams,
     record_bytes_max: usize,
+    others_suffice: bool,
 ) -> Result<(), RecoverError> {
-    import_if_wanted(
+    let imported = import_if_wanted(
         &RealDisk,
         options,
         params,
         record_bytes_max,
         RocksStore::open,
-    )?;
-    Ok(())
+    );
+    match imported {
+        Err(problem) if others_suffice && problem.is_damage() => {
+            error!(
+                problem = %chain(&problem),
+                "the data of Apache ZooKeeper is of no use; it stays where it is, and the other servers' is taken over"
+            );
+            let repair = Repair::new(name_of(SystemTime::now()));
+            Ok(forgo_import(&RealDisk, options, &repair)?)
+        }
+        outcome => Ok(outcome.map(drop)?),
+    }
 }
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ impl Server {
             &settings::storage(&config),
             state_params.clone(),
             settings::conn(&config).field_bytes_max,
+            are_others_enough(&config),
         )?;
         let (recovery, member) = begin(&config, &state_params)?;
         let startup_ms = clock.monotonic().now_ms().cast_unsigned();
@@ -183,11 +184,7 @@ impl Server {
             .durable_zxid
             .store(snapshot_zxid.0, Ordering::Relaxed);
         let fold_signal = Arc::new(FoldSignal::new(settings::folds(&shared.config)));
-        let repairs = shared
-            .config
-            .ensemble
-            .as_ref()
-            .is_some_and(|ensemble| others_suffice(&ensemble.members, ensemble.me));
+        let repairs = are_others_enough(&shared.config);
         let damaged = shared.layout.clone();
         let (retain, purge) = (shared.config.storage.snap_retain_count, log_handle.clone());
         let folder = Folder {
@@ -338,6 +335,12 @@ fn begin(
     } else {
         begin()
     }
+}
+
+/// Whether this is a member of an ensemble that has a quorum without it.
+fn are_others_enough(config: &Config) -> bool {
+    let ensemble = config.ensemble.as_ref();
+    ensemble.is_some_and(|ensemble| others_suffice(&ensemble.members, ensemble.me))
 }
 
 /// What this server knows of the membership: the files, and what the log says of a change.

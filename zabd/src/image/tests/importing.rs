@@ -8,10 +8,16 @@ use jute_codec::quorum::snapshot::{
 };
 
 use super::*;
+use crate::image::forgo::forgo_import;
 use crate::image::import::{ImportError, Imported, import_if_wanted};
 use crate::state::tree::path;
 use crate::storage::disk::{Disk, DiskFile, OpenMode};
+use crate::storage::epochs::EpochFile;
+use crate::storage::install::Incomplete;
+use crate::storage::java::mark::{ImportMark, ImportState};
 use crate::storage::java::snapshot::SnapshotWriter;
+use crate::storage::layout::Layout;
+use crate::storage::repair::Repair;
 
 struct Rng(u64);
 
@@ -249,8 +255,8 @@ fn put(disk: &SimDisk, name: &str, bytes: &[u8]) {
     disk.sync_dir(dir).unwrap();
 }
 
-fn import(disk: &SimDisk, store: &MemStore) -> Result<Option<Imported>, ImportError> {
-    let options = StorageOptions {
+fn options() -> StorageOptions {
+    StorageOptions {
         data_dir: "/data".into(),
         data_log_dir: "/data".into(),
         log: LogOptions {
@@ -259,23 +265,16 @@ fn import(disk: &SimDisk, store: &MemStore) -> Result<Option<Imported>, ImportEr
             durability: Durability::Fsync,
         },
         log_behind: LogBehind::Refuse,
-    };
-    import_if_wanted(disk, &options, params(), LIMIT, |_| Ok(store.clone()))
+    }
+}
+
+fn import(disk: &SimDisk, store: &MemStore) -> Result<Option<Imported>, ImportError> {
+    import_if_wanted(disk, &options(), params(), LIMIT, |_| Ok(store.clone()))
 }
 
 /// What a start finds after an import.
 fn started(disk: &SimDisk, store: &MemStore) -> State {
-    let options = StorageOptions {
-        data_dir: "/data".into(),
-        data_log_dir: "/data".into(),
-        log: LogOptions {
-            segment_bytes: 8192,
-            inline_segment_bytes: 8192,
-            durability: Durability::Fsync,
-        },
-        log_behind: LogBehind::Refuse,
-    };
-    let storage = Storage::open(disk, &options, |_| Ok(store.clone())).unwrap();
+    let storage = Storage::open(disk, &options(), |_| Ok(store.clone())).unwrap();
     let sources = Sources {
         layout: &storage.layout,
         snapshot: store,
@@ -343,8 +342,8 @@ fn a_crash_anywhere_while_importing_leaves_nothing_half() {
             face(&expected),
             "{operation}"
         );
-        let layout = crate::storage::layout::Layout::new("/data".as_ref(), "/data".as_ref());
-        let epochs = crate::storage::epochs::EpochFile::new(&layout);
+        let layout = Layout::new("/data".as_ref(), "/data".as_ref());
+        let epochs = EpochFile::new(&layout);
         let epochs = epochs.load(&disk, expected.last_zxid()).unwrap();
         assert_eq!((epochs.accepted, epochs.current), (3, 1));
         if over {
@@ -424,4 +423,101 @@ fn the_own_data_counts_and_what_went_on_beside_it_is_refused() {
     put(&disk, &name("log", 31), &java_log(&[]));
     let problem = import(&disk, &store).unwrap_err().to_string();
     assert!(problem.contains("both have gone on"), "{problem}");
+}
+
+/// Somebody moves zabd's directories away.
+fn lose_own_data(disk: &SimDisk) {
+    for dir in ["/data/zabd", "/data/zabd/log"].map(Path::new) {
+        for name in disk.list(dir).unwrap() {
+            // What is a directory is no file.
+            drop(disk.remove(&dir.join(name)));
+        }
+        disk.sync_dir(dir).unwrap();
+    }
+}
+
+#[test]
+fn what_was_taken_over_is_old_when_the_own_data_is_gone() {
+    let mut rng = Rng(17);
+    let (history, expected) = long_history(&mut rng, 40);
+    let (snapshot, _) = java_snapshot(&mut rng, &history, 10, 0);
+    let disk = SimDisk::new(1);
+    put(&disk, &name("snapshot", 10), &snapshot);
+    put(&disk, &name("log", 11), &java_log(&history[10..30]));
+    let last = Zxid(EPOCH + 30);
+    assert_eq!(import(&disk, &MemStore::new()).unwrap().unwrap().last, last);
+    disk.reboot(Crash::Power);
+    lose_own_data(&disk);
+    let store = MemStore::new();
+    for _ in 0..2 {
+        let refused = import(&disk, &store).unwrap_err();
+        assert!(refused.is_damage(), "{refused}");
+        assert!(
+            matches!(refused, ImportError::OwnGone { imported, .. } if imported == last),
+            "{refused}"
+        );
+    }
+    // A server of ZooKeeper's went on from there: that is what somebody chose.
+    let gone_on = disk.fork();
+    put(&gone_on, &name("log", 31), &java_log(&history[30..]));
+    let imported = import(&gone_on, &store).unwrap().unwrap();
+    assert_eq!(imported.last, expected.last_zxid());
+    assert_eq!(face(&started(&gone_on, &store)), face(&expected));
+    // The mark is not what was written: nobody knows.
+    let mark = Path::new("/data/version-2/taken-over-by-zabd");
+    assert!(disk.flip_bit(mark, 5, 1));
+    assert!(import(&disk, &MemStore::new()).unwrap_err().is_damage());
+}
+
+#[test]
+fn whoever_begins_without_does_not_vote_wherever_the_power_goes() {
+    let mut rng = Rng(19);
+    let (history, _) = long_history(&mut rng, 40);
+    let (snapshot, _) = java_snapshot(&mut rng, &history, 10, 0);
+    let fresh = SimDisk::new(1);
+    put(
+        &fresh,
+        &name("snapshot", 10),
+        &snapshot[..snapshot.len() / 2],
+    );
+    put(&fresh, &name("log", 11), &java_log(&history[10..]));
+    put(&fresh, "acceptedEpoch", b"7");
+    put(&fresh, "currentEpoch", b"5");
+    let layout = Layout::new("/data".as_ref(), "/data".as_ref());
+    let repair = Repair::new("damaged-1".to_owned());
+    // A start, up to where the copy would be set aside.
+    let start = |disk: &SimDisk| match import(disk, &MemStore::new()) {
+        Err(problem) if problem.is_damage() => {
+            forgo_import(disk, &options(), &repair).map_err(drop)
+        }
+        outcome => outcome.map(drop).map_err(drop),
+    };
+    for operation in 0.. {
+        let disk = fresh.fork();
+        disk.reseed(operation);
+        disk.crash_at(disk.operations() + operation);
+        let first = start(&disk);
+        let over = !disk.is_off();
+        assert_eq!(over, first.is_ok());
+        disk.reboot(Crash::Power);
+        start(&disk).unwrap();
+        let mark = ImportMark::new(&layout).read(&disk).unwrap();
+        assert_eq!(mark, ImportState::Done(Zxid(EPOCH + 11)), "{operation}");
+        assert!(Incomplete::new(&layout).is_set(&disk).unwrap());
+        let wanted = Repair::wanted(&disk, &layout, "other").unwrap();
+        assert_eq!(wanted, Some(repair.clone()));
+        let epochs = EpochFile::new(&layout).load(&disk, Zxid::ZERO).unwrap();
+        assert_eq!((epochs.accepted, epochs.current), (7, 5));
+        // Should the own data go once more, it is as before.
+        lose_own_data(&disk);
+        let refused = import(&disk, &MemStore::new()).unwrap_err();
+        assert!(matches!(refused, ImportError::OwnGone { .. }), "{refused}");
+        forgo_import(&disk, &options(), &repair).unwrap();
+        assert!(Incomplete::new(&layout).is_set(&disk).unwrap());
+        assert_eq!(import(&disk, &MemStore::new()).unwrap(), None);
+        if over {
+            assert!(operation > 10, "{operation}");
+            return;
+        }
+    }
 }

@@ -3,11 +3,14 @@
 use super::tests::{Tested, members, params};
 use super::*;
 
-/// What servers of ZooKeeper 3.9.5 said to each other, from the first connection between these two; `direction` is `>`
-/// for the one that connected.
-fn captured(from_to: &str, direction: &str) -> Vec<String> {
-    let capture = include_str!("../../../../jute-codec/tests/golden/quorum.packets");
-    let link = capture.split("\n= ").find(|link| link.starts_with(from_to));
+/// What servers of ZooKeeper said to each other: of 3.9.5, and of the release before.
+const CAPTURE: &str = include_str!("../../../../jute-codec/tests/golden/quorum.packets");
+const OLD_CAPTURE: &str = include_str!("../../../../jute-codec/tests/golden/quorum-3.8.6.packets");
+
+/// What went over the first connection between two servers; `direction` is `>` for the one that connected.
+fn captured(capture: &str, from: i64, to: i64, direction: &str) -> Vec<String> {
+    let name = format!("election {from} {to}\n");
+    let link = capture.split("\n= ").find(|link| link.starts_with(&name));
     link.unwrap()
         .lines()
         .filter_map(|line| line.strip_prefix(direction)?.strip_prefix(" notification "))
@@ -23,29 +26,27 @@ fn decode(frame: &str) -> Notification {
     Notification::decode(&bytes.into()).unwrap()
 }
 
-#[test]
-fn says_what_zookeeper_says_byte_for_byte() {
-    // Three servers of ZooKeeper that start for the first time. This one is in the place of server 1.
-    let from_2 = captured("election 2 1", ">");
-    let from_3 = captured("election 3 1", ">");
-    let first = decode(&from_2[0]);
-    let configs = members(first.members.as_ref().unwrap());
-    let mut tested = Tested::new(params(1), configs);
+/// Three servers of ZooKeeper start for the first time. This one, in the place of one of them, hears the first word of some
+/// of the others, and says to the first of those what that server said.
+fn says_the_same(capture: &str, me: i64, others: &[i64]) {
+    let first_of = |other: &i64| decode(&captured(capture, *other, me, ">")[0]);
+    let configs = members(first_of(&others[0]).members.as_ref().unwrap());
+    let mut tested = Tested::new(params(me), configs);
     let offer = Candidacy {
         zxid: Zxid(0),
         peer_epoch: 0,
     };
     tested.begin(0, offer);
     let configs = tested.configs.clone();
-    for (from, frame) in [(2, &from_2[0]), (3, &from_3[0])] {
+    for other in others {
         let (election, out) = (&mut tested.election, &mut tested.out);
-        election.on_notification(10, ServerId(from), &decode(frame), &configs, out);
+        election.on_notification(10, ServerId(*other), &first_of(other), &configs, out);
     }
-    let said_to_2: Vec<String> = tested
+    let said: Vec<String> = tested
         .out
         .iter()
         .filter_map(|effect| match effect {
-            ElectionEffect::Notify { to, notification } if *to == ServerId(2) => {
+            ElectionEffect::Notify { to, notification } if *to == ServerId(others[0]) => {
                 let mut frame = Vec::new();
                 notification.write_frame(&mut frame);
                 Some(frame.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -53,5 +54,11 @@ fn says_what_zookeeper_says_byte_for_byte() {
             _ => None,
         })
         .collect();
-    assert_eq!(said_to_2, captured("election 2 1", "<"));
+    assert_eq!(said, captured(capture, others[0], me, "<"));
+}
+
+#[test]
+fn says_what_zookeeper_says_byte_for_byte() {
+    says_the_same(CAPTURE, 1, &[2, 3]);
+    says_the_same(OLD_CAPTURE, 2, &[3]);
 }

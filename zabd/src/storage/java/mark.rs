@@ -77,7 +77,7 @@ impl ImportMark {
     /// # Errors
     /// The disk's.
     pub fn finish<D: Disk>(&self, disk: &D, last: Zxid) -> Result<(), JavaFileError> {
-        self.write(disk, &format!("imported up to {last}\n"))
+        self.write(disk, &format!("{IMPORTED}{last}\n"))
     }
 
     fn write<D: Disk>(&self, disk: &D, line: &str) -> Result<(), JavaFileError> {
@@ -86,16 +86,22 @@ impl ImportMark {
 }
 
 const UNDER_WAY: &str = "importing\n";
+const IMPORTED: &str = "imported up to ";
 
 fn decode(bytes: &[u8]) -> Result<ImportState, &'static str> {
     let line = unseal(bytes)?;
     if line == UNDER_WAY {
         return Ok(ImportState::UnderWay);
     }
-    line.strip_prefix("imported up to 0x")
-        .and_then(|line| u64::from_str_radix(line.strip_suffix('\n')?, 16).ok())
-        .map(|zxid| ImportState::Done(Zxid(zxid.cast_signed())))
+    zxid_behind(line, IMPORTED)
+        .map(ImportState::Done)
         .ok_or("it says nothing about an import")
+}
+
+fn zxid_behind(line: &str, words: &str) -> Option<Zxid> {
+    let digits = line.strip_prefix(words)?.strip_prefix("0x")?;
+    let zxid = u64::from_str_radix(digits.strip_suffix('\n')?, 16).ok()?;
+    Some(Zxid(zxid.cast_signed()))
 }
 
 /// The file `exported`: while it is there, zabd's directories are on their way out, and Java's may not be complete.
@@ -138,6 +144,62 @@ impl ExportMark {
     }
 }
 
+/// The file `taken-over-by-zabd` in Java's directory. Java passes it over, and it goes aside with what it speaks of when zabd's
+/// history is given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenOverMark {
+    path: PathBuf,
+}
+
+impl TakenOverMark {
+    /// That of Java's snapshots in this directory.
+    #[must_use]
+    pub fn new(snapshot_dir: &Path) -> Self {
+        Self {
+            path: snapshot_dir.join("taken-over-by-zabd"),
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The newest transaction that there was, if it was taken over.
+    ///
+    /// # Errors
+    /// Damage; the disk's.
+    pub fn read<D: Disk>(&self, disk: &D) -> Result<Option<Zxid>, JavaFileError> {
+        let bytes = disk
+            .read_whole(&self.path)
+            .map_err(failed("read", &self.path))?;
+        let Some(bytes) = bytes else {
+            return Ok(None);
+        };
+        let line = unseal(&bytes);
+        match line.map(|line| zxid_behind(line, TAKEN_OVER)) {
+            Ok(Some(zxid)) => Ok(Some(zxid)),
+            other => Err(JavaFileError::Damaged {
+                path: self.path.clone(),
+                offset: 0,
+                detail: other.err().unwrap_or("it names no transaction").to_owned(),
+            }),
+        }
+    }
+
+    /// Says it, durably.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn set<D: Disk>(&self, disk: &D, last: Zxid) -> Result<(), JavaFileError> {
+        let bytes = seal(&format!("{TAKEN_OVER}{last}\n"));
+        write_atomically(disk, &self.path, &bytes).map_err(failed("write", &self.path))
+    }
+}
+
+const TAKEN_OVER: &str = "zabd took this over up to ";
+
 /// Whether a zabd has left a history, or its promises, in its directories.
 ///
 /// # Errors
@@ -169,6 +231,14 @@ mod tests {
         let last = Zxid(0x5_0000_0001);
         mark.finish(&disk, last).unwrap();
         assert_eq!(mark.read(&disk).unwrap(), ImportState::Done(last));
+        assert!(disk.flip_bit(mark.path(), 3, 1));
+        assert!(mark.read(&disk).unwrap_err().is_damage());
+
+        let mark = TakenOverMark::new("/d/version-2".as_ref());
+        disk.create_dir_all("/d/version-2".as_ref()).unwrap();
+        assert_eq!(mark.read(&disk).unwrap(), None);
+        mark.set(&disk, last).unwrap();
+        assert_eq!(mark.read(&disk).unwrap(), Some(last));
         assert!(disk.flip_bit(mark.path(), 3, 1));
         assert!(mark.read(&disk).unwrap_err().is_damage());
     }
