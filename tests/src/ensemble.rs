@@ -519,15 +519,26 @@ pub fn read(client: &mut RawClient, path: &str) -> anyhow::Result<Option<DataRep
 pub fn tree(client: &mut RawClient) -> anyhow::Result<Tree> {
     let mut tree = Tree::new();
     let mut left = VecDeque::from(["/".to_owned()]);
-    while let Some(path) = left.pop_front() {
-        let node =
-            read(client, &path)?.with_context(|| format!("{path} is listed and not there"))?;
-        let request = Request::GetChildren2(PathWatchRequest {
-            path: Some(Text::from(path.as_str())),
-            watch: false,
-        });
-        let reply = ask(client, &request)?;
-        let children = ChildrenReply::read(&mut Reader::new(&reply.body))?;
+    // Sent and not answered. One by one they would take longer than sessions live that are to be seen.
+    let mut asked = VecDeque::new();
+    while !(left.is_empty() && asked.is_empty()) {
+        while asked.len() < READS_IN_FLIGHT
+            && let Some(path) = left.pop_front()
+        {
+            client.send(&read_request(&path, false))?;
+            client.send(&Request::GetChildren2(PathWatchRequest {
+                path: Some(Text::from(path.as_str())),
+                watch: false,
+            }))?;
+            asked.push_back(path);
+        }
+        let path = asked.pop_front().context("nothing was asked")?;
+        let (data, children) = (client.reply()?, client.reply()?);
+        for reply in [&data, &children] {
+            ensure!(reply.header.err == 0, "{path}: {:?}", reply.header);
+        }
+        let node = DataReply::read(&mut Reader::new(&data.body))?;
+        let children = ChildrenReply::read(&mut Reader::new(&children.body))?;
         ensure!(
             children.stat == node.stat,
             "{path}: two stats without a change between"
@@ -548,3 +559,5 @@ pub fn tree(client: &mut RawClient) -> anyhow::Result<Tree> {
     }
     Ok(tree)
 }
+
+const READS_IN_FLIGHT: usize = 64;

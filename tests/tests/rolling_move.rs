@@ -1,6 +1,7 @@
 //! An ensemble of Apache ZooKeeper moved to zabd server by server, and back, under load: `docs/migration.md`, as it stands there.
 //!
-//! Skipped, with a word about why, where Apache ZooKeeper cannot be run; fails then if `CI` is set.
+//! Skipped, with a word about why, where Apache ZooKeeper cannot be run; fails then if `CI` is set. `ZABD_MOVE=O` moves the
+//! old release of [`zabd_tests::mixed::kinds`].
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,10 +14,11 @@ use serde_json::Value;
 use zabd_tests::ensemble::Ensemble;
 use zabd_tests::holders::Holders;
 use zabd_tests::linearizability::{Checker, Verdict};
+use zabd_tests::mixed::{kinds, unavailable};
 use zabd_tests::programs::Program;
 use zabd_tests::raw::four_letter_word;
 use zabd_tests::registers::Registers;
-use zabd_tests::servers::{Implementation, Setup, apache_unavailable, zab_binary, zabd_binary};
+use zabd_tests::servers::{Implementation, Setup, zab_binary, zabd_binary};
 use zabd_tests::writers::Writers;
 
 /// The followers first, the leader last.
@@ -160,7 +162,7 @@ fn roll(ensemble: &mut Ensemble, to: Implementation, load: &mut Load) -> anyhow:
         writers.wait_for(100)?;
         load.holders.wait_for(2)?;
         ensemble.stop(number)?;
-        if to == Implementation::Apache {
+        if to != Implementation::Zabd {
             exit_of(ensemble, number, "export-java")?;
         }
         ensemble.set_implementation(number, to)?;
@@ -185,12 +187,12 @@ fn roll(ensemble: &mut Ensemble, to: Implementation, load: &mut Load) -> anyhow:
     Ok(())
 }
 
-fn story() -> anyhow::Result<()> {
+fn story(apache: Implementation) -> anyhow::Result<()> {
     let setup = Setup::default()
         .property("zookeeper.snapCount", "500")
         .property("zookeeper.preAllocSize", "256")
         .property("zookeeper.4lw.commands.whitelist", "*");
-    let mut ensemble = Ensemble::start_of(&[Implementation::Apache; 3], 3, setup)?;
+    let mut ensemble = Ensemble::start_of(&[apache; 3], 3, setup)?;
     let mut load = Load::start(&ensemble)?;
     let rolled = load
         .writers
@@ -198,7 +200,7 @@ fn story() -> anyhow::Result<()> {
         .and_then(|()| load.holders.wait_for(2))
         .and_then(|()| migrate(&ensemble, "check", 0))
         .and_then(|()| roll(&mut ensemble, Implementation::Zabd, &mut load))
-        .and_then(|()| roll(&mut ensemble, Implementation::Apache, &mut load));
+        .and_then(|()| roll(&mut ensemble, apache, &mut load));
     let told = rolled.and_then(|()| {
         load.finish(&ensemble)?;
         for number in ensemble.all() {
@@ -218,9 +220,10 @@ fn story() -> anyhow::Result<()> {
 
 #[test]
 fn an_ensemble_is_moved_under_load_and_back() {
-    if let Some(why) = apache_unavailable() {
+    let letter = std::env::var("ZABD_MOVE").unwrap_or_else(|_| "J".to_owned());
+    if let Some(why) = unavailable(&letter) {
         assert!(std::env::var_os("CI").is_none(), "{why}");
         return eprintln!("skipped: {why}");
     }
-    story().unwrap_or_else(|problem| panic!("{problem:#}"));
+    story(kinds(&letter)[0]).unwrap_or_else(|problem| panic!("{problem:#}"));
 }

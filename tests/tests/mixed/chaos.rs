@@ -61,7 +61,7 @@ fn what_is_acknowledged_stays_whatever_is_done_to_servers() {
     let checker = Checker::build().expect("the checker is built");
     each(&["JZZJ", "ZJJZ"], |letters| {
         let seed = count_of("ZABD_MIXED_SEED", std::process::id() as usize) as u64;
-        let rounds = count_of("ZABD_MIXED_ROUNDS", 5);
+        let rounds = count_of("ZABD_MIXED_ROUNDS", 3);
         eprintln!("{letters}: ZABD_MIXED_SEED={seed} ZABD_MIXED_ROUNDS={rounds}");
         let play = || play(letters, without.is_none(), seed, rounds, checker.as_ref());
         // The thread goes to another namespace, and this one stays.

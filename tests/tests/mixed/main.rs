@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `ZABD_BIN` | the binary to test, in place of that of this build |
 //! | `ZABD_MIXED=JZJZ,OZZO` | only these ensembles |
+//! | `ZABD_MIXED=all` | each of them also with every Apache ZooKeeper of the other release |
 //! | `ZABD_MIXED_ROUNDS=50` | how often servers are killed, paused and cut off, or learners get everything anew |
 //! | `ZABD_MIXED_SEED=N` | what is done to whom, in place of the process's number |
 //! | `ZABD_MIXED_KEEP=DIR` | keep the logs of servers of failed tests there |
@@ -32,11 +33,12 @@ static ONE: Mutex<()> = Mutex::new(());
 fn each(letters: &[&str], test: impl Fn(&str) -> anyhow::Result<()>) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let chosen = std::env::var("ZABD_MIXED").ok();
-    let letters = match &chosen {
-        Some(chosen) => chosen.split(',').collect(),
-        None => letters.to_vec(),
+    let letters: Vec<String> = match chosen.as_deref() {
+        None => letters.iter().map(ToString::to_string).collect(),
+        Some("all") => with_each_release(letters),
+        Some(chosen) => chosen.split(',').map(str::to_owned).collect(),
     };
-    for letters in letters {
+    for letters in &letters {
         if let Some(why) = unavailable(letters) {
             assert!(std::env::var_os("CI").is_none(), "{why}");
             eprintln!("{letters} skipped: {why}");
@@ -47,6 +49,21 @@ fn each(letters: &[&str], test: impl Fn(&str) -> anyhow::Result<()>) {
         }
         eprintln!("{letters} passed");
     }
+}
+
+/// Ensembles as they are, with the current release only, and with the old one only.
+fn with_each_release(letters: &[&str]) -> Vec<String> {
+    let mut all: Vec<String> = letters
+        .iter()
+        .flat_map(|letters| {
+            let letters = letters.to_string();
+            let (new, old) = (letters.replace('O', "J"), letters.replace('J', "O"));
+            [letters, new, old]
+        })
+        .collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// A number of the environment, or this one.
@@ -65,7 +82,7 @@ fn on(mut mixed: Mixed, case: impl FnOnce(&mut Mixed) -> anyhow::Result<()>) -> 
 #[test]
 fn clients_are_served_alike_whoever_leads() {
     each(
-        &["JZJZ", "ZJZJ", "JJZZ", "ZZJJ", "ZJJZ", "JZZJ"],
+        &["JZJZ", "ZOZO", "OJZZ", "ZZJO", "ZJJZ", "OZZJ"],
         |letters| {
             on(Mixed::start(letters, 3, Setup::default())?, |mixed| {
                 let first = mixed.await_leader(&[0, 1, 2])?;
