@@ -14,6 +14,8 @@ pub(crate) enum Doc {
     List(Vec<Self>),
     /// Fields in the order in which they are printed.
     Map(Vec<(&'static str, Self)>),
+    /// The same, with names that come from outside.
+    Object(Vec<(String, Self)>),
 }
 
 /// Spaces of one level of nesting.
@@ -33,6 +35,18 @@ impl Doc {
     /// A number that is never larger than an `i64` in practice; the largest one if it is.
     pub(crate) fn count(number: impl TryInto<i64>) -> Self {
         Self::Int(number.try_into().unwrap_or(i64::MAX))
+    }
+
+    /// Names and values, of what has them.
+    pub(super) fn fields(&self) -> Option<Vec<(&str, &Self)>> {
+        match self {
+            Self::Map(fields) => Some(fields.iter().map(|(name, value)| (*name, value)).collect()),
+            Self::Object(fields) => {
+                let fields = fields.iter().map(|(name, value)| (name.as_str(), value));
+                Some(fields.collect())
+            }
+            _ => None,
+        }
     }
 
     /// One line of JSON.
@@ -58,7 +72,8 @@ impl Doc {
             Self::Text(text) => quoted(text),
             Self::List(items) if items.is_empty() => "[]".to_owned(),
             Self::Map(fields) if fields.is_empty() => "{}".to_owned(),
-            Self::List(_) | Self::Map(_) => return None,
+            Self::Object(fields) if fields.is_empty() => "{}".to_owned(),
+            Self::List(_) | Self::Map(_) | Self::Object(_) => return None,
         })
     }
 
@@ -67,29 +82,31 @@ impl Doc {
             json.push_str(&scalar);
             return;
         }
-        let (open, close, length) = match self {
-            Self::List(items) => ('[', ']', items.len()),
-            Self::Map(fields) => ('{', '}', fields.len()),
+        let items: Vec<(Option<&str>, &Self)> = match (self, self.fields()) {
+            (_, Some(fields)) => fields
+                .into_iter()
+                .map(|(name, value)| (Some(name), value))
+                .collect(),
+            (Self::List(items), None) => items.iter().map(|item| (None, item)).collect(),
             _ => return,
+        };
+        let (open, close) = match self {
+            Self::List(_) => ('[', ']'),
+            _ => ('{', '}'),
         };
         let inner = depth.map(|depth| depth + 1);
         json.push(open);
-        for at in 0..length {
+        for (at, (name, value)) in items.into_iter().enumerate() {
             if at > 0 {
                 json.push(',');
             }
             break_line(json, inner);
-            match self {
-                Self::Map(fields) => {
-                    let (name, value) = &fields[at];
-                    let space = if depth.is_some() { " " } else { "" };
-                    write!(json, "{}:{space}", quoted(name))
-                        .expect("a String takes whatever is written");
-                    value.write_json(json, inner);
-                }
-                Self::List(items) => items[at].write_json(json, inner),
-                _ => {}
+            if let Some(name) = name {
+                let space = if depth.is_some() { " " } else { "" };
+                write!(json, "{}:{space}", quoted(name))
+                    .expect("a String takes whatever is written");
             }
+            value.write_json(json, inner);
         }
         break_line(json, depth);
         json.push(close);
@@ -118,12 +135,17 @@ mod tests {
             ("none", Doc::Null),
             ("list", Doc::List(vec![Doc::Int(1), Doc::Bool(true)])),
             ("empty", Doc::List(Vec::new())),
+            (
+                "named",
+                Doc::Object(vec![("a \"name\"".to_owned(), Doc::Int(2))]),
+            ),
+            ("unnamed", Doc::Object(Vec::new())),
         ])
     }
 
     #[test]
     fn json_keeps_the_order_of_fields() {
-        let line = r#"{"path":"/a\"\n","none":null,"list":[1,true],"empty":[]}"#;
+        let line = r#"{"path":"/a\"\n","none":null,"list":[1,true],"empty":[],"named":{"a \"name\"":2},"unnamed":{}}"#;
         assert_eq!(sample().to_json(), line);
         let parsed: Value = serde_json::from_str(line).unwrap();
         assert_eq!(parsed["list"][0], 1);
@@ -136,7 +158,7 @@ mod tests {
             pretty.starts_with("{\n  \"path\": \"/a\\\"\\n\",\n"),
             "{pretty}"
         );
-        assert!(pretty.ends_with("  \"empty\": []\n}"), "{pretty}");
+        assert!(pretty.ends_with("  \"unnamed\": {}\n}"), "{pretty}");
         assert!(serde_json::from_str::<Value>(&pretty).is_ok());
     }
 }

@@ -42,19 +42,19 @@ pub(super) fn table(docs: &[Doc]) -> String {
 
 /// The cells of a document: those of a map within it carry both names.
 fn cells(doc: &Doc) -> Vec<(String, String)> {
-    match doc {
-        Doc::Map(fields) => fields
-            .iter()
-            .flat_map(|(name, value)| match value {
-                Doc::Map(_) => cells(value)
-                    .into_iter()
-                    .map(|(inner, value)| (format!("{name}.{inner}"), value))
-                    .collect(),
-                other => vec![((*name).to_owned(), cell(other))],
-            })
-            .collect(),
-        other => vec![("value".to_owned(), cell(other))],
-    }
+    let Some(fields) = doc.fields() else {
+        return vec![("value".to_owned(), cell(doc))];
+    };
+    fields
+        .into_iter()
+        .flat_map(|(name, value)| match value {
+            Doc::Map(_) => cells(value)
+                .into_iter()
+                .map(|(inner, value)| (format!("{name}.{inner}"), value))
+                .collect(),
+            other => vec![(name.to_owned(), cell(other))],
+        })
+        .collect()
 }
 
 fn cell(doc: &Doc) -> String {
@@ -67,6 +67,13 @@ fn cell(doc: &Doc) -> String {
         Doc::Map(fields) => {
             let values = fields.iter().map(|(_, value)| cell(value));
             values.collect::<Vec<_>>().join(":")
+        }
+        // Columns of names that come from outside would be as many as somebody likes.
+        Doc::Object(fields) => {
+            let pairs = fields
+                .iter()
+                .map(|(name, value)| format!("{name}={}", cell(value)));
+            cell(&Doc::text(pairs.collect::<Vec<_>>().join(",")))
         }
         other => other.to_json(),
     }
@@ -113,10 +120,11 @@ mod tests {
             ("path", Doc::text("/a")),
             ("stat", Doc::Map(vec![("version", Doc::Int(3))])),
             ("children", Doc::texts(["x", "y"])),
+            ("named", Doc::Object(vec![("a".to_owned(), Doc::text("b"))])),
         ]);
         assert_eq!(
             table(&[doc]),
-            "FIELD         VALUE\npath          /a\nstat.version  3\nchildren      x,y\n"
+            "FIELD         VALUE\npath          /a\nstat.version  3\nchildren      x,y\nnamed         a=b\n"
         );
         assert_eq!(
             table(&[Doc::Map(vec![("name", Doc::text("x"))])]),

@@ -19,10 +19,16 @@ fn write(doc: &Doc, depth: usize, text: &mut String) {
                 nested(item, depth, text);
             }
         }
-        Doc::Map(fields) if !fields.is_empty() => {
-            for (name, value) in fields {
+        Doc::Map(_) | Doc::Object(_) if doc.scalar().is_none() => {
+            for (name, value) in doc.fields().unwrap_or_default() {
                 text.push_str(&indent);
-                text.push_str(name);
+                match doc {
+                    // Names of ours are plain, those of others need not be.
+                    Doc::Object(_) => {
+                        text.push_str(&scalar(&Doc::text(name)).unwrap_or_default());
+                    }
+                    _ => text.push_str(name),
+                }
                 text.push(':');
                 if scalar(value).is_some() {
                     text.push(' ');
@@ -93,11 +99,19 @@ mod tests {
                 ]),
             ),
             ("empty", Doc::List(Vec::new())),
+            (
+                "named",
+                Doc::Object(vec![
+                    ("zone".to_owned(), Doc::text("a")),
+                    ("x: y".to_owned(), Doc::text("b")),
+                ]),
+            ),
         ]);
         assert_eq!(
             yaml(&doc),
             "path: /a/b-1\ntruth: \"no\"\nnumber: \"12\"\nhex: \"0x1f\"\ncolon: \"a: b\"\nlines: \"a\\nb\"\nnone: null\n\
-             list:\n  - a: 1\n    b:\n      - x\n  - word\nempty: []\n"
+             list:\n  - a: 1\n    b:\n      - x\n  - word\nempty: []\n\
+             named:\n  zone: a\n  \"x: y\": b\n"
         );
         assert_eq!(yaml(&Doc::texts(["a", "b"])), "- a\n- b\n");
         assert_eq!(yaml(&Doc::Int(3)), "3\n");
