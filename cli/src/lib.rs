@@ -5,6 +5,7 @@
 //! | [`session`] | [`Client`]: one session over several servers, with watches that survive them |
 //! | [`config`] | the configuration centre |
 //! | [`connect_string`] | `host:port,host:port/chroot` |
+//! | [`naming`] | services: registered, found, chosen among |
 //! | [`path`] | what a znode's path may be |
 //! | [`recipes`] | locks, elections, semaphores, barriers, queues, counters, ids |
 //!
@@ -23,6 +24,7 @@
 
 pub mod config;
 pub mod connect_string;
+pub mod naming;
 pub mod path;
 mod random;
 pub mod recipes;
