@@ -61,6 +61,10 @@ const ABOUT: &[(&str, &str)] = &[
     ("reconfig", "change the ensemble's members"),
     ("redo", "run a line again"),
     ("removewatches", "remove watches"),
+    (
+        "service",
+        "register instances of services, list, watch and choose among them",
+    ),
     ("set", "set a node's data"),
     ("setAcl", "set a node's access control list"),
     ("setquota", "set a quota"),

@@ -3,14 +3,16 @@
 //! The command must not outlive this program unknowingly: it is started by way of this program's own binary, which asks
 //! the system for a signal on its parent's death and then becomes the command.
 
+use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{
     Pid, Signal, getppid, kill_process, kill_process_group, set_parent_process_death_signal,
 };
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -39,21 +41,38 @@ pub(super) enum Ending<L> {
 
 /// Signals to this program that are passed on.
 pub(super) struct Signals {
+    system: Option<System>,
+    /// Signals that this program itself has for the command.
+    own: Option<mpsc::Receiver<Signal>>,
+    last: Option<Signal>,
+}
+
+struct System {
     hup: Arrivals,
     int: Arrivals,
     term: Arrivals,
-    /// Signals that this program itself has for the command.
-    own: Option<mpsc::Receiver<Signal>>,
 }
 
 impl Signals {
     pub(super) fn catch() -> io::Result<Self> {
         Ok(Self {
-            hup: signal(SignalKind::hangup())?,
-            int: signal(SignalKind::interrupt())?,
-            term: signal(SignalKind::terminate())?,
+            system: Some(System {
+                hup: signal(SignalKind::hangup())?,
+                int: signal(SignalKind::interrupt())?,
+                term: signal(SignalKind::terminate())?,
+            }),
             own: None,
+            last: None,
         })
+    }
+
+    /// Those that come through a channel, and no others: somebody else catches them and has something to do first.
+    pub(super) fn only(own: mpsc::Receiver<Signal>) -> Self {
+        Self {
+            system: None,
+            own: Some(own),
+            last: None,
+        }
     }
 
     /// The same, and those that come through a channel.
@@ -69,11 +88,32 @@ impl Signals {
                 None => None,
             }
         };
+        let system = async {
+            match &mut self.system {
+                Some(system) => system.next().await,
+                None => pending().await,
+            }
+        };
+        let signal = tokio::select! {
+            signal = system => signal,
+            Some(signal) = own => signal,
+        };
+        self.last = Some(signal);
+        signal
+    }
+
+    /// The last one that came, if any has.
+    pub(super) const fn last(&self) -> Option<Signal> {
+        self.last
+    }
+}
+
+impl System {
+    async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.hup.recv() => Signal::HUP,
             _ = self.int.recv() => Signal::INT,
             _ = self.term.recv() => Signal::TERM,
-            Some(signal) = own => signal,
         }
     }
 }
@@ -86,11 +126,23 @@ pub(super) async fn run_while<L>(
     signals: &mut Signals,
     lost: impl Future<Output = L>,
 ) -> Result<Ending<L>, RecipeError> {
+    run_fed(command, environment, None, orders, signals, lost).await
+}
+
+/// The same, with something on the command's standard input.
+pub(super) async fn run_fed<L>(
+    command: &[String],
+    environment: &[(&str, String)],
+    input: Option<Vec<u8>>,
+    orders: Orders,
+    signals: &mut Signals,
+    lost: impl Future<Output = L>,
+) -> Result<Ending<L>, RecipeError> {
     let failed = |source| RecipeError::Command {
         command: command.first().cloned().unwrap_or_default(),
         source,
     };
-    let own_group = !io::stdin().is_terminal();
+    let own_group = input.is_some() || !io::stdin().is_terminal();
     let mut start = Command::new(std::env::current_exe().map_err(failed)?);
     start
         .arg(GUARD)
@@ -101,7 +153,14 @@ pub(super) async fn run_while<L>(
     if own_group {
         start.process_group(0);
     }
+    if input.is_some() {
+        start.stdin(Stdio::piped());
+    }
     let mut child = start.spawn().map_err(failed)?;
+    if let (Some(mut pipe), Some(input)) = (child.stdin.take(), input) {
+        // It need not read it.
+        tokio::spawn(async move { pipe.write_all(&input).await.ok() });
+    }
     tokio::pin!(lost);
     loop {
         tokio::select! {

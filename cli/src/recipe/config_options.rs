@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use zab::config::{Kind, Namespace};
 
-use super::options::seconds;
+use super::options::{pair, seconds};
 
 /// The configuration centre: values of applications, published together, followed by instances.
 ///
@@ -227,13 +227,6 @@ impl KindName {
             Self::Properties => Kind::Properties,
             Self::Text => Kind::Text,
         }
-    }
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(format!("\"{text}\" is not of the form NAME=VALUE")),
     }
 }
 

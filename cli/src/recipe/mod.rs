@@ -7,14 +7,23 @@ mod config_options;
 mod elect;
 mod lock;
 mod options;
+mod service;
+mod service_check;
+mod service_options;
+mod service_register;
+mod service_state;
+mod service_watch;
 mod small;
 
 use std::io::{self, Write};
 use std::time::Duration;
 
+use service_check::CheckError;
+use service_state::StateError;
 use thiserror::Error;
 use tokio::runtime::Builder;
 use zab::config::{CentreError, ModelError};
+use zab::naming::NamingError;
 use zab::path::PathError;
 use zab::recipes::counter::CounterError;
 use zab::recipes::id::IdError;
@@ -45,6 +54,10 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     (
         "queue",
         "path put|take|peek|len [options, see queue --help]",
+    ),
+    (
+        "service",
+        "register|list|watch|resolve name [options, see service --help]",
     ),
 ];
 
@@ -84,6 +97,12 @@ pub(crate) enum RecipeError {
     Id(#[from] IdError),
     #[error("zab: {0}")]
     Config(#[from] CentreError),
+    #[error("zab: {0}")]
+    Naming(#[from] NamingError),
+    #[error("zab: {0}")]
+    Check(#[from] CheckError),
+    #[error("zab: {0}")]
+    State(#[from] StateError),
     #[error("zab: there is no key {0}")]
     NoKey(String),
     #[error("zab: {0}")]
@@ -97,7 +116,10 @@ pub(crate) enum RecipeError {
 impl RecipeError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Path(_) | Self::Acl(_) => exit::USAGE,
+            Self::Usage(_) | Self::Path(_) | Self::Acl(_) | Self::Check(_) => exit::USAGE,
+            Self::Naming(NamingError::Name { .. } | NamingError::TooLarge(_)) => exit::USAGE,
+            Self::State(StateError::Foreign(_) | StateError::NoPlace) => exit::USAGE,
+            Self::Naming(NamingError::Permanent(_)) => exit::NOT_OBTAINED,
             Self::Config(CentreError::Model(ModelError::Value { .. })) => exit::USAGE,
             Self::NoKey(_)
             | Self::Config(
@@ -112,6 +134,7 @@ impl RecipeError {
             | Self::Counter(CounterError::Session(error))
             | Self::Id(IdError::Session(error))
             | Self::Config(CentreError::Session(error))
+            | Self::Naming(NamingError::Session(error))
                 if error.is_ambiguous() =>
             {
                 exit::UNKNOWN
@@ -178,6 +201,7 @@ async fn dispatch(
         "elect" => elect::elect(&site, words, out).await,
         "id" => small::id(&site, words, out).await,
         "queue" => small::queue(&site, words, out).await,
+        "service" => service::service(&site, run.format, words, out).await,
         _ => lock::lock(&site, words).await,
     }
 }
