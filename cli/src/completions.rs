@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::handle::{Handle, Watch};
 use crate::interactive::candidates;
 use crate::invocation::{Invocation, Run};
+use crate::recipe;
 
 /// The command that prints a script, and the one that the scripts call.
 pub(crate) const COMMAND: &str = "completions";
@@ -102,13 +103,29 @@ pub(crate) fn ask(words: &[String], out: &mut dyn Write) -> Result<(), Failure> 
         let reply = handle.as_mut()?.children(path, Watch::No).ok()?;
         Some(reply.children.iter().map(ToString::to_string).collect())
     };
-    let found = candidates(&run.words, word, &mut names);
+    let found = match recipe::complete(&run.words, word, &mut names) {
+        Some(found) => found,
+        None => candidates(&run.words, word, &mut names),
+    };
+    let found = match run.words.is_empty() {
+        true => with_recipes(found, word),
+        false => found,
+    };
     let printed = print(out, found);
     if let Some(mut handle) = handle {
         // A session that cannot be closed expires.
         handle.close().ok();
     }
     printed
+}
+
+/// Commands of a session, and those that are not.
+fn with_recipes(mut found: Vec<String>, word: &str) -> Vec<String> {
+    let recipes = recipe::COMMANDS.iter().map(|(name, _)| *name);
+    let others = recipes.filter(|name| name.starts_with(word) && *name != "config");
+    found.extend(others.map(|name| format!("{name} ")));
+    found.sort();
+    found
 }
 
 fn print(out: &mut dyn Write, found: Vec<String>) -> Result<(), Failure> {
@@ -139,6 +156,9 @@ mod tests {
             (&["--help", "tre"], "tree \n"),
             (&["-server", "h"], ""),
             (&["du", "--so"], "--sort \n"),
+            (&["s"], "service \nset \nsetAcl \nsetquota \nstat \nsync \n"),
+            (&["service", "wa"], "watch \n"),
+            (&["lock", "/l", "--gr"], "--grace \n"),
         ] {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
             let mut out = Vec::new();

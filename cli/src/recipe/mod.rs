@@ -1,6 +1,7 @@
 //! Commands that hold something while another program runs, and what several processes agree on.
 
 mod child;
+mod complete;
 mod config;
 mod config_follow;
 mod config_options;
@@ -18,6 +19,7 @@ mod small;
 use std::io::{self, Write};
 use std::time::Duration;
 
+pub(crate) use complete::complete;
 use service_check::CheckError;
 use service_state::StateError;
 use thiserror::Error;
