@@ -1,7 +1,6 @@
 //! `zab config`: published by one, followed by many, by zab, the library, kazoo and Curator.
 
 use std::fs;
-use std::process::Child;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -9,17 +8,7 @@ use zab::config::{Centre, Document, Follower, Instance, Kind, Namespace, Value};
 use zab::{Client, ConnectString, Options};
 use zabd_tests::servers::{Implementation, Server};
 
-use super::support::{code, output, program_of, server, signal, text, until, zab};
-
-/// A program that goes with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
+use super::support::{Running, code, output, program_of, server, signal, text, until, zab};
 
 fn told(server: &Server, words: &[&str]) -> String {
     let output = output(server, words);

@@ -7,6 +7,7 @@
 )]
 
 mod config;
+mod service;
 mod support;
 
 use std::collections::BTreeSet;

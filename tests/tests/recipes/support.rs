@@ -187,3 +187,25 @@ pub(crate) fn finish(mut child: Child) {
     });
     assert!(status.unwrap().success(), "{status:?}");
 }
+
+/// A program that goes with the test.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    /// Waits for its end, and says its exit code.
+    pub(crate) fn code(&mut self) -> i32 {
+        let mut status = None;
+        until("it ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
