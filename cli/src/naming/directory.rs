@@ -1,8 +1,8 @@
 //! Registering, and reading what is registered.
 
 use bytes::Bytes;
-use jute_codec::proto::{CreateFlags, DataReply};
-use jute_codec::{Acl, ErrorCode, SessionId};
+use jute_codec::proto::{CreateFlags, DataReply, MultiResult};
+use jute_codec::{Acl, ErrorCode, SessionId, Stat, Zxid};
 use tokio::task::JoinHandle;
 
 use super::instance::{Extras, INSTANCE_BYTES_MAX, Instance, Unreadable};
@@ -40,6 +40,12 @@ pub enum NamingError {
         "{0} is there to stay, so it is not replaced: delete it if it is left over, or give another id"
     )]
     Permanent(String),
+    /// Somebody else has registered an instance of this id since.
+    #[error("session {session} has registered an instance of this id since")]
+    Newer {
+        /// Who.
+        session: SessionId,
+    },
 }
 
 impl From<path::PathError> for NamingError {
@@ -121,6 +127,29 @@ impl Directory {
         instance: &Instance,
         place: Extras,
     ) -> Result<Registration, NamingError> {
+        self.register_since(instance, place, None).await
+    }
+
+    /// Registers an instance again after a registration was lost, if nobody else has registered one of the same id
+    /// since: who comes back after a long sleep does not take the place of who has taken his.
+    ///
+    /// # Errors
+    /// [`NamingError::Newer`], and as [`Self::register`].
+    pub async fn register_again(
+        &self,
+        instance: &Instance,
+        place: Extras,
+        before: Zxid,
+    ) -> Result<Registration, NamingError> {
+        self.register_since(instance, place, Some(before)).await
+    }
+
+    async fn register_since(
+        &self,
+        instance: &Instance,
+        place: Extras,
+        before: Option<Zxid>,
+    ) -> Result<Registration, NamingError> {
         let service = self.service_node(&instance.name)?;
         let node = self.node(&instance.name, &instance.id)?;
         let data = data(instance, place)?;
@@ -132,7 +161,7 @@ impl Directory {
                 .create(&node, data.clone(), ephemeral, &open)
                 .await
             {
-                Ok((_, stat)) => return Ok(self.registration(node, stat.ephemeral_owner)),
+                Ok((_, stat)) => return Ok(self.registration(node, &stat)),
                 Err(error) if error.is(ErrorCode::NoNode) => {
                     ensure_containers(&self.client, &service).await?;
                     continue;
@@ -148,7 +177,7 @@ impl Directory {
             let owner = stat.ephemeral_owner;
             if self.is_ours(owner) {
                 match self.client.set(&node, data.clone(), stat.version).await {
-                    Ok(_) => return Ok(self.registration(node, owner)),
+                    Ok(stat) => return Ok(self.registration(node, &stat)),
                     Err(error) if is_race(&error) => continue,
                     Err(error) => return Err(error.into()),
                 }
@@ -156,15 +185,21 @@ impl Directory {
             if owner == 0 {
                 return Err(NamingError::Permanent(node));
             }
+            if before.is_some_and(|before| stat.czxid > before) {
+                return Err(NamingError::Newer {
+                    session: SessionId(owner),
+                });
+            }
             let exchange = self
                 .client
                 .transaction()
                 .delete(&node, stat.version)
                 .create(&node, data.clone(), ephemeral, &open);
             match exchange.commit().await.map_err(Error::from) {
-                Ok(_) => {
-                    let session = self.client.session().ok_or(Error::SessionExpired)?;
-                    return Ok(self.registration(node, session.0));
+                Ok(results) => {
+                    if let Some(MultiResult::Create2(_, stat)) = results.last() {
+                        return Ok(self.registration(node, stat));
+                    }
                 }
                 Err(error) if is_race(&error) => {}
                 Err(error) => return Err(error.into()),
@@ -176,11 +211,12 @@ impl Directory {
         self.client.session().map(|session| session.0) == Some(owner)
     }
 
-    fn registration(&self, node: String, owner: i64) -> Registration {
+    fn registration(&self, node: String, stat: &Stat) -> Registration {
         Registration {
             client: self.client.clone(),
             node,
-            session: SessionId(owner),
+            session: SessionId(stat.ephemeral_owner),
+            czxid: stat.czxid,
         }
     }
 
@@ -278,9 +314,16 @@ pub struct Registration {
     client: Client,
     node: String,
     session: SessionId,
+    czxid: Zxid,
 }
 
 impl Registration {
+    /// The transaction by which it was registered.
+    #[must_use]
+    pub const fn czxid(&self) -> Zxid {
+        self.czxid
+    }
+
     /// The node.
     #[must_use]
     pub fn node(&self) -> &str {

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use zab::naming::{Directory, Instance, Lost, NamingError, Registration};
-use zab::{Client, Error as SessionError, SessionId};
+use zab::{Client, Error as SessionError, SessionId, Zxid};
 
 use super::child::{self, Ending, Orders, Signals};
 use super::lock::{close, ended_by};
@@ -58,6 +58,7 @@ pub(super) async fn register(
         instance,
         client,
         is_first: true,
+        last: None,
     };
     let end = if options.command.is_empty() {
         keeper.run(&mut signals, None).await
@@ -128,8 +129,10 @@ struct Keeper<'a> {
     checker: Checker,
     /// The latest session.
     client: Client,
-    /// Whether nothing was registered so far: who is refused then has made a mistake.
+    /// Whether nothing was done so far: who is refused then has made a mistake.
     is_first: bool,
+    /// The transaction by which it was registered the last time.
+    last: Option<Zxid>,
 }
 
 impl Keeper<'_> {
@@ -204,6 +207,7 @@ impl Keeper<'_> {
                 Err(error) => error,
             };
             match error {
+                NamingError::Newer { session } => return End::Replaced(session),
                 NamingError::Session(error) if error.ends_session() => {
                     self.say(&format!("is no longer registered: {error}"));
                     self.connect().await;
@@ -253,7 +257,8 @@ impl Keeper<'_> {
                         match there {
                             Some(there) => there.update(&self.instance, place).await?,
                             None => {
-                                let entered = directory.register(&self.instance, place).await?;
+                                let entered = self.enter(&directory).await?;
+                                self.last = Some(entered.czxid());
                                 registration = Some(entered);
                             }
                         }
@@ -270,6 +275,14 @@ impl Keeper<'_> {
                 lost = lost(&self.client, registration.as_ref()) => return Ok(lost),
                 () = self.checker.changed() => {}
             }
+        }
+    }
+
+    async fn enter(&self, directory: &Directory) -> Result<Registration, NamingError> {
+        let place = self.options.extras.extras();
+        match self.last {
+            None => directory.register(&self.instance, place).await,
+            Some(last) => directory.register_again(&self.instance, place, last).await,
         }
     }
 

@@ -2,8 +2,7 @@
 //! checks that fail, and nodes that are no instances.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::Arc;
@@ -15,7 +14,9 @@ use zab::naming::{Directory, Extras, Instance};
 use zab::{Acl, Client, ConnectString, CreateFlags, Options};
 use zabd_tests::servers::{Implementation, Server, apache_unavailable};
 
-use super::support::{Running, code, output, program_of, server, signal, text, until, zab};
+use super::support::{
+    Running, code, health_server, output, program_of, server, signal, text, until, zab,
+};
 
 fn service(server: &Server, words: &str) -> Output {
     let words: Vec<_> = ["service"].into_iter().chain(words.split(' ')).collect();
@@ -215,17 +216,27 @@ fn who_is_killed_goes_with_the_session_and_who_comes_again_is_there_at_once() {
 #[test]
 fn an_expired_session_is_replaced() {
     hosts_of_both(|server| {
-        let stopped = start(server, 1000, "register web --address h --port 1", "stopped");
+        let mut sleeper = start(server, 1000, "register web --address h --port 1", "stopped");
         until("it is there", || ids(server, "web") == ["h:1"]);
-        signal(&stopped.0, Signal::STOP);
+        signal(&sleeper.0, Signal::STOP);
         until("its session has expired", || ids(server, "web").is_empty());
-        signal(&stopped.0, Signal::CONT);
+        signal(&sleeper.0, Signal::CONT);
         until("it is there again", || ids(server, "web") == ["h:1"]);
         assert!(said(server, "stopped").contains("the session has expired"));
+        // Who sleeps for too long finds his place taken, and leaves it to who has it.
+        let words = "register web --address h --port 1 --meta life=next";
+        signal(&sleeper.0, Signal::STOP);
+        until("its session has expired", || ids(server, "web").is_empty());
+        let next = start(server, 4000, words, "next");
+        until("another is there", || ids(server, "web") == ["h:1"]);
+        signal(&sleeper.0, Signal::CONT);
+        assert_eq!(sleeper.code(), 76);
+        assert!(told(server, "list web").ends_with("life=next"));
         // Somebody deletes it by mistake.
         assert_eq!(code(&output(server, &["delete", "/services/web/h:1"])), 0);
         until("it is there again", || ids(server, "web") == ["h:1"]);
-        assert!(said(server, "stopped").contains("was deleted by somebody"));
+        assert!(said(server, "next").contains("was deleted by somebody"));
+        drop(next);
     });
 }
 
@@ -280,30 +291,6 @@ fn a_command_is_registered_while_it_runs() {
     assert_eq!(first.code(), 76);
     assert!(read().ends_with("told\n"));
     assert_eq!(ids(&server, "web"), ["h:1"]);
-}
-
-/// Answers GET of /health with 200 or 503, and says whom it was asked by.
-fn health_server(is_well: Arc<AtomicBool>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream: TcpStream = stream.unwrap();
-            let mut request = Vec::new();
-            let mut byte = [0];
-            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
-                request.push(byte[0]);
-            }
-            let is_asked = request.starts_with(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1:");
-            let status = match is_well.load(Ordering::Relaxed) && is_asked {
-                true => "200 OK",
-                false => "503 Service Unavailable",
-            };
-            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-            stream.write_all(answer.as_bytes()).ok();
-        }
-    });
-    port
 }
 
 #[test]
