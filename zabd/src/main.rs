@@ -18,6 +18,17 @@ use zabd::runtime::{STOP_PATIENCE, Server, StartError, export_java_copy};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// How jemalloc is set up, which it reads before anything else runs: memory that nobody uses goes back to the system within
+/// a second, whichever thread freed it, and few threads need few arenas to hold some back (docs/decisions/0007).
+#[cfg(feature = "jemalloc")]
+#[expect(
+    unsafe_code,
+    reason = "jemalloc looks for this name; its type is that of a C string's pointer"
+)]
+#[unsafe(export_name = "malloc_conf")]
+static ALLOCATOR_SETTINGS: Option<&'static u8> =
+    Some(&b"background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:0,narenas:2,cache_oblivious:false\0"[0]);
+
 fn main() -> ExitCode {
     let command = cli_args::parse(std::env::args_os()).unwrap_or_else(|problem| problem.exit());
     let ended = match command {

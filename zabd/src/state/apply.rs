@@ -69,7 +69,7 @@ fn apply_one<N: Nodes>(nodes: &mut N, header: &TxnHeader, txn: &Txn) -> Result<O
             let key = nodes.find(&txn.path).ok_or(ErrorCode::NoNode)?;
             let stat = StatPersisted {
                 aversion: txn.version,
-                ..nodes.stat(key).clone()
+                ..nodes.stat(key)
             };
             nodes.update(
                 key,
@@ -204,7 +204,7 @@ fn raise_parent<N: Nodes>(
         let stat = StatPersisted {
             cversion,
             pzxid: zxid,
-            ..stored.clone()
+            ..stored
         };
         nodes.update(
             parent,
@@ -224,7 +224,7 @@ fn delete<N: Nodes>(nodes: &mut N, zxid: Zxid, node_path: &Text) -> Result<(), E
     if zxid > stored.pzxid {
         let stat = StatPersisted {
             pzxid: zxid,
-            ..stored.clone()
+            ..stored
         };
         nodes.update(
             parent,
@@ -251,7 +251,7 @@ fn set_data<N: Nodes>(
         version: txn.version,
         mzxid: header.zxid,
         mtime: header.time,
-        ..nodes.stat(key).clone()
+        ..nodes.stat(key)
     };
     nodes.update(
         key,

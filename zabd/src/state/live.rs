@@ -48,7 +48,7 @@ impl Nodes for Live<'_> {
         self.tree.find(path)
     }
 
-    fn stat(&self, key: NodeId) -> &StatPersisted {
+    fn stat(&self, key: NodeId) -> StatPersisted {
         self.tree.stored_stat(key)
     }
 

@@ -205,7 +205,7 @@ impl State {
             mzxid: Zxid(version),
             mtime: now_ms,
             version: -1,
-            ..self.tree.stored_stat(node).clone()
+            ..self.tree.stored_stat(node)
         };
         let change = tree::Change {
             stat: Some(stat),

@@ -176,7 +176,7 @@ impl Writer<'_> {
             node_path,
             tree.data(node),
             acl_id,
-            tree.stored_stat(node),
+            &tree.stored_stat(node),
             &mut self.out,
         );
         let children: Vec<_> = tree

@@ -232,7 +232,7 @@ impl<'a> Speculation<'a> {
             Some(entry) => {
                 let node = entry.node.as_ref()?;
                 Some(Look {
-                    stat: &node.stat,
+                    stat: node.stat.clone(),
                     children: node.children,
                     acl: self.list(&node.acl),
                     data_len: self.data(&node.data).map_or(0, <[u8]>::len),
@@ -285,7 +285,7 @@ impl<'a> Speculation<'a> {
         match self.overlay.entries.get(canonical) {
             Some(entry) => entry.node.clone(),
             None => self.tree.find(canonical).map(|id| Node {
-                stat: self.tree.stored_stat(id).clone(),
+                stat: self.tree.stored_stat(id),
                 children: self.tree.children(id),
                 digest: self.tree.digest_at(id),
                 data: Data::Committed(id),
@@ -331,14 +331,14 @@ impl Nodes for Speculation<'_> {
         Some(Key(self.found.len() - 1))
     }
 
-    fn stat(&self, key: Key) -> &StatPersisted {
+    fn stat(&self, key: Key) -> StatPersisted {
         self.look_at(key).stat
     }
 
     fn client_stat(&self, key: Key) -> Stat {
         let look = self.look_at(key);
         client_stat(
-            look.stat,
+            &look.stat,
             look.data_len,
             look.children,
             self.tree.extended_types(),
@@ -403,9 +403,9 @@ impl Nodes for Speculation<'_> {
 }
 
 /// What checks look at.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(in crate::replica) struct Look<'a> {
-    pub(in crate::replica) stat: &'a StatPersisted,
+    pub(in crate::replica) stat: StatPersisted,
     pub(in crate::replica) children: u32,
     pub(in crate::replica) acl: Option<&'a [Acl]>,
     pub(in crate::replica) data_len: usize,

@@ -198,7 +198,7 @@ impl Preparation<'_, '_> {
             .speculation
             .look(parent_path)
             .ok_or(ErrorCode::NoNode)?;
-        self.allow(parent, perms::CREATE)?;
+        self.allow(&parent, perms::CREATE)?;
         let (created, parent_owner) = (
             parent.stat.cversion,
             parent.owner(self.params.extended_types),
@@ -275,7 +275,7 @@ impl Preparation<'_, '_> {
             .speculation
             .look(parent_path)
             .ok_or(ErrorCode::NoNode)?;
-        self.allow(parent, perms::DELETE)?;
+        self.allow(&parent, perms::DELETE)?;
         let node = self.speculation.look(node_path).ok_or(ErrorCode::NoNode)?;
         check_version(node.stat.version, request.version)?;
         if node.children > 0 {
@@ -302,14 +302,14 @@ impl Preparation<'_, '_> {
             .speculation
             .look(parent_path)
             .ok_or(ErrorCode::NoNode)?;
-        self.allow(parent, perms::DELETE)?;
+        self.allow(&parent, perms::DELETE)?;
         Ok(Txn::DeleteContainer(DeleteTxn { path: node_path }))
     }
 
     fn set_data(&mut self, request: &SetDataRequest) -> Prepared {
         let node_path = valid_path(request.path.as_ref())?;
         let node = self.speculation.look(node_path).ok_or(ErrorCode::NoNode)?;
-        self.allow(node, perms::WRITE)?;
+        self.allow(&node, perms::WRITE)?;
         let len = request.data.as_ref().map_or(0, Bytes::len);
         let (more_bytes, current) = (
             len.cast_signed() - node.data_len.cast_signed(),
@@ -328,7 +328,7 @@ impl Preparation<'_, '_> {
         let node_path = valid_path(request.path.as_ref())?;
         let acl = self.rules().fix_up(request.acl.as_deref(), self.ids)?;
         let node = self.speculation.look(node_path).ok_or(ErrorCode::NoNode)?;
-        self.allow(node, perms::ADMIN)?;
+        self.allow(&node, perms::ADMIN)?;
         let version = check_version(node.stat.aversion, request.version)?.wrapping_add(1);
         Ok(Txn::SetAcl(SetAclTxn {
             path: node_path.clone(),
@@ -340,7 +340,7 @@ impl Preparation<'_, '_> {
     fn check(&mut self, request: &CheckVersionRequest) -> Prepared {
         let node_path = valid_path(request.path.as_ref())?;
         let node = self.speculation.look(node_path).ok_or(ErrorCode::NoNode)?;
-        self.allow(node, perms::READ)?;
+        self.allow(&node, perms::READ)?;
         let version = check_version(node.stat.version, request.version)?.wrapping_add(1);
         Ok(Txn::Check(CheckVersionTxn {
             path: node_path.clone(),
@@ -360,7 +360,7 @@ impl Preparation<'_, '_> {
             .speculation
             .look(path::CONFIG)
             .ok_or(ErrorCode::NoNode)?;
-        self.allow(node, perms::WRITE)?;
+        self.allow(&node, perms::WRITE)?;
         Ok(Txn::Reconfig(SetDataTxn {
             path: Text::from_static(path::CONFIG),
             data: Some(members.text().as_bytes_shared().clone()),
@@ -372,7 +372,7 @@ impl Preparation<'_, '_> {
         &self.state.params().acl
     }
 
-    fn allow(&self, node: Look<'_>, wanted: i32) -> Result<(), ErrorCode> {
+    fn allow(&self, node: &Look<'_>, wanted: i32) -> Result<(), ErrorCode> {
         if self.rules().allows(node.acl, wanted, self.ids) {
             Ok(())
         } else {

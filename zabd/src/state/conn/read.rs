@@ -181,8 +181,9 @@ impl Reader<'_> {
         if request.watch {
             self.state.watches().watch_data(self.conn, path);
         }
-        write_buffer(self.state.tree.data(id), out);
-        self.state.tree.stat(id).write(out);
+        let (data, stat) = self.state.tree.read(id);
+        write_buffer(data, out);
+        stat.write(out);
         Ok(())
     }
 
@@ -286,10 +287,8 @@ impl Reader<'_> {
         if matches!(op, MultiOp::GetChildren(_)) {
             return MultiResult::GetChildren(tree.child_names(id).map(Text::from).collect());
         }
-        MultiResult::GetData(
-            tree.data(id).map(bytes::Bytes::copy_from_slice),
-            tree.stat(id),
-        )
+        let (data, stat) = tree.read(id);
+        MultiResult::GetData(data.map(bytes::Bytes::copy_from_slice), stat)
     }
 
     fn who_am_i(&self, out: &mut Vec<u8>) {

@@ -234,7 +234,7 @@ pub const READ_OR_ADMIN: i32 = perms::READ | perms::ADMIN;
 
 /// The number of a list in an [`AclTable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct AclKey(u32);
+pub(crate) struct AclKey(pub(super) u32);
 
 impl AclKey {
     /// No list: everybody may do everything.
@@ -255,6 +255,8 @@ pub(crate) struct AclTable {
     entries: Vec<Option<Entry>>,
     free: Vec<u32>,
     keys: HashMap<AclList, u32, FixedState>,
+    // The last list that was taken: mostly the next one is the same.
+    recent: AclKey,
 }
 
 impl AclTable {
@@ -264,6 +266,7 @@ impl AclTable {
             entries: Vec::new(),
             free: Vec::new(),
             keys: HashMap::with_hasher(hasher),
+            recent: AclKey::NONE,
         }
     }
 
@@ -272,12 +275,21 @@ impl AclTable {
         let Some(list) = list else {
             return AclKey::NONE;
         };
-        if let Some(key) = self.keys.get(list) {
-            let entry = self.entries[*key as usize - 1]
+        let known = if self
+            .list(self.recent)
+            .is_some_and(|recent| **recent == *list)
+        {
+            Some(self.recent.0)
+        } else {
+            self.keys.get(list).copied()
+        };
+        if let Some(key) = known {
+            let entry = self.entries[key as usize - 1]
                 .as_mut()
                 .expect("keys holds only keys of entries");
             entry.nodes += 1;
-            return AclKey(*key);
+            self.recent = AclKey(key);
+            return AclKey(key);
         }
         // A copy of its own: the decoded list's strings share, and would keep alive, the whole request.
         let list: AclList = list.iter().map(detached).collect();

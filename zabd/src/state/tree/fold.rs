@@ -10,9 +10,10 @@ use jute_codec::data::{Acl, StatPersisted};
 use jute_codec::{DecodeError, Jute, Reader};
 use thiserror::Error;
 
-use super::node::{NodeId, Slab};
+use super::node::{FoldMarks, NodeId};
 use super::nodes::NewNode;
 use super::path;
+use super::record::Parts;
 use super::store::Tree;
 
 /// A row as it is stored: path and image.
@@ -25,6 +26,8 @@ pub(super) struct FoldSet {
     dirty: Vec<NodeId>,
     // Paths removed since the last fold began.
     deleted: Vec<Box<str>>,
+    // The nodes that come are those of the snapshot.
+    loading: bool,
     // The fold under way.
     pending: Vec<NodeId>,
     copied: Vec<Row>,
@@ -46,9 +49,28 @@ impl Tree {
     }
 
     pub(super) fn mark_dirty(&mut self, id: NodeId) {
-        let marks = &mut self.nodes[id].marks;
+        let marks = self.nodes.marks(id);
         if !marks.dirty {
-            marks.dirty = true;
+            let marks = FoldMarks {
+                dirty: true,
+                ..marks
+            };
+            self.nodes.set_marks(id, marks);
+            self.fold.dirty.push(id);
+        }
+    }
+
+    /// The marks of a node that is about to be inserted.
+    pub(super) const fn marks_of_new(&self) -> FoldMarks {
+        FoldMarks {
+            dirty: !self.fold.loading,
+            pending: false,
+        }
+    }
+
+    /// A node was inserted with the marks of a new one.
+    pub(super) fn inserted(&mut self, id: NodeId) {
+        if !self.fold.loading {
             self.fold.dirty.push(id);
         }
     }
@@ -64,9 +86,7 @@ impl Tree {
     }
 
     fn copy_if_pending(&mut self, id: NodeId) {
-        if self.nodes[id].marks.pending {
-            self.nodes[id].marks.pending = false;
-            let row = self.image(id);
+        if let Some(row) = self.take_pending(id) {
             self.fold.copied.push(row);
         }
     }
@@ -80,9 +100,12 @@ impl Tree {
         let dirty = std::mem::take(&mut self.fold.dirty);
         for id in &dirty {
             if self.nodes.contains(*id) {
-                let marks = &mut self.nodes[*id].marks;
-                marks.pending |= marks.dirty;
-                marks.dirty = false;
+                let marks = self.nodes.marks(*id);
+                let marks = FoldMarks {
+                    dirty: false,
+                    pending: marks.pending || marks.dirty,
+                };
+                self.nodes.set_marks(*id, marks);
             }
         }
         self.fold.pending = dirty;
@@ -96,9 +119,8 @@ impl Tree {
             let Some(id) = self.fold.pending.pop() else {
                 break;
             };
-            if self.nodes.contains(id) && self.nodes[id].marks.pending {
-                self.nodes[id].marks.pending = false;
-                rows.push(self.image(id));
+            if self.nodes.contains(id) {
+                rows.extend(self.take_pending(id));
             }
         }
         FoldSlice {
@@ -107,14 +129,23 @@ impl Tree {
         }
     }
 
+    /// The image of a node that is part of the fold under way, which is then done with it.
+    fn take_pending(&mut self, id: NodeId) -> Option<Row> {
+        let marks = self.nodes.marks(id);
+        marks.pending.then(|| {
+            let marks = FoldMarks {
+                pending: false,
+                ..marks
+            };
+            self.nodes.set_marks(id, marks);
+            self.image(id)
+        })
+    }
+
     fn image(&self, id: NodeId) -> Row {
-        let mut image = Vec::with_capacity(96 + self.nodes[id].data_len());
-        encode_row(
-            &self.nodes[id].stat,
-            self.acl(id),
-            self.data(id),
-            &mut image,
-        );
+        let Parts { stat, data, .. } = self.nodes.parts(id);
+        let mut image = Vec::with_capacity(96 + data.map_or(0, <[u8]>::len));
+        encode_row(&stat, self.acl(id), data, &mut image);
         (self.path(id).into(), image)
     }
 }
@@ -237,16 +268,20 @@ impl RowDecoder {
 #[derive(Debug)]
 pub(crate) struct TreeLoader {
     tree: Tree,
-    // The nodes on the way to the last one loaded, with their paths: most parents are found here.
-    trail: Vec<(NodeId, Box<str>)>,
+    // The nodes on the way to the last one loaded: most parents are found here. Their paths are beginnings of its own.
+    trail: Vec<(NodeId, usize)>,
+    last_path: String,
     decoder: RowDecoder,
 }
 
 impl TreeLoader {
     pub(crate) fn new(hash_seed: u64, extended_types: bool) -> Self {
+        let mut tree = Tree::without_nodes(hash_seed, extended_types);
+        tree.fold.loading = true;
         Self {
-            tree: Tree::without_nodes(hash_seed, extended_types),
+            tree,
             trail: Vec::new(),
+            last_path: String::new(),
             decoder: RowDecoder::default(),
         }
     }
@@ -281,7 +316,9 @@ impl TreeLoader {
         };
         let parent = self.parent(path::parent(node_path)).ok_or_else(no_parent)?;
         let id = self.tree.insert_child(parent, node_path, node);
-        self.trail.push((id, node_path.into()));
+        self.trail.push((id, node_path.len()));
+        self.last_path.clear();
+        self.last_path.push_str(node_path);
         Ok(())
     }
 
@@ -291,11 +328,12 @@ impl TreeLoader {
     }
 
     fn parent(&mut self, parent_path: &str) -> Option<NodeId> {
-        while let Some((id, trail_path)) = self.trail.last() {
-            if **trail_path == *parent_path {
+        while let Some((id, len)) = self.trail.last() {
+            let trail_path = &self.last_path[..*len];
+            if trail_path == parent_path {
                 return Some(*id);
             }
-            if parent_path.starts_with(&**trail_path) {
+            if parent_path.starts_with(trail_path) {
                 break;
             }
             self.trail.pop();
@@ -312,23 +350,10 @@ impl TreeLoader {
         if self.tree.nodes.len() == 0 {
             return None;
         }
-        self.tree.clear_marks();
+        self.tree.fold.loading = false;
         // Usage is counted at every start, as in Java; what then differs from the snapshot is dirty.
         self.tree.load_quotas();
         Some(self.tree)
-    }
-}
-
-impl Tree {
-    fn clear_marks(&mut self) {
-        let dirty = std::mem::take(&mut self.fold.dirty);
-        clear(&mut self.nodes, &dirty);
-    }
-}
-
-fn clear(nodes: &mut Slab, dirty: &[NodeId]) {
-    for id in dirty {
-        nodes[*id].marks.dirty = false;
     }
 }
 

@@ -3,83 +3,254 @@
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 
 use super::node::{NodeId, Slab};
 
 /// How many tables the entries are spread over. Growing one of them is all that a single insertion can cost: with ten
-/// million nodes a table holds some 40,000 entries and grows in well under a millisecond.
-const SHARDS: usize = 256;
+/// million nodes a table holds some 10,000 entries and grows in some microseconds.
+const SHARDS: usize = 1024;
 
 /// `(parent, name) → child`, keyed by a hash whose seed nobody outside knows.
 #[derive(Debug)]
 pub(super) struct ChildIndex {
     hasher: FixedState,
-    // The hash stands beside the id so that growing a table touches no node.
-    shards: Box<[HashTable<(u32, NodeId)>]>,
+    shards: Box<[Shard]>,
 }
 
 impl ChildIndex {
     pub(super) fn new(hash_seed: u64) -> Self {
         Self {
             hasher: FixedState::with_seed(hash_seed),
-            shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
         }
     }
 
-    fn hash(&self, parent: NodeId, name: &str) -> u64 {
+    fn hash(&self, parent: NodeId, name: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         parent.hash(&mut hasher);
-        hasher.write(name.as_bytes());
+        hasher.write(name);
         hasher.finish()
     }
 
     pub(super) fn find(&self, nodes: &Slab, parent: NodeId, name: &str) -> Option<NodeId> {
+        let name = name.as_bytes();
         let hash = self.hash(parent, name);
-        let short = short(hash);
-        self.shards[shard(hash)]
-            .find(spread(short), |(candidate, id)| {
-                *candidate == short && {
-                    let node = &nodes[*id];
-                    node.parent == parent && *node.name == *name
-                }
-            })
-            .map(|(_, id)| *id)
+        let is_it = |id| nodes.links(id).parent == parent && nodes.name(id) == name;
+        let found = self.shards[shard(hash)].find(tag(hash), is_it)?;
+        Some(found.1)
     }
 
     pub(super) fn insert(&mut self, parent: NodeId, name: &str, id: NodeId) {
-        let hash = self.hash(parent, name);
-        self.shards[shard(hash)].insert_unique(
-            spread(short(hash)),
-            (short(hash), id),
-            |(short, _)| spread(*short),
-        );
+        let hash = self.hash(parent, name.as_bytes());
+        self.shards[shard(hash)].insert(tag(hash), id);
     }
 
     pub(super) fn remove(&mut self, parent: NodeId, name: &str, id: NodeId) {
-        let hash = self.hash(parent, name);
-        if let Ok(entry) = self.shards[shard(hash)]
-            .find_entry(spread(short(hash)), |(_, candidate)| *candidate == id)
-        {
-            entry.remove();
-        }
+        let hash = self.hash(parent, name.as_bytes());
+        self.shards[shard(hash)].remove(tag(hash), id);
     }
 }
 
-/// The shard goes by bits that the stored hash does not hold.
+/// The shard goes by bits that the tag does not hold.
 const fn shard(hash: u64) -> usize {
     (hash >> 32) as usize % SHARDS
 }
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "the low half is what is wanted"
+    reason = "the low bits are what is wanted"
 )]
-const fn short(hash: u64) -> u32 {
-    hash as u32
+const fn tag(hash: u64) -> u16 {
+    hash as u16
 }
 
-/// A table takes its tags from the high bits and its places from the low ones: fill both from 32 bits.
-const fn spread(short: u32) -> u64 {
-    (short as u64) << 32 | short as u64
+/// A table in the order of its entries' tags: each entry stands at its tag's share of the table's length or as near
+/// behind that as those before it allow. So a longer table is filled front to back, without a look at any node, lengths
+/// need not double, and nine places of ten may be taken.
+#[derive(Debug, Default)]
+struct Shard {
+    // Nothing wraps around: some places stand behind the last home, and more if these do not do.
+    places: Vec<Entry>,
+    homes: u32,
+    len: u32,
+}
+
+/// A tag and an id. Six bytes, so the id is in two parts.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    tag: u16,
+    id: [u16; 2],
+}
+
+impl Entry {
+    const FREE: Self = Self::new(0, NodeId::NIL);
+
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are kept")]
+    const fn new(tag: u16, id: NodeId) -> Self {
+        Self {
+            tag,
+            id: [id.0 as u16, (id.0 >> 16) as u16],
+        }
+    }
+
+    const fn id(self) -> NodeId {
+        NodeId(self.id[0] as u32 | (self.id[1] as u32) << 16)
+    }
+
+    fn is_free(self) -> bool {
+        self.id() == NodeId::NIL
+    }
+}
+
+impl Shard {
+    const fn home(&self, tag: u16) -> usize {
+        ((tag as u64 * self.homes as u64) >> 16) as usize
+    }
+
+    fn find(&self, tag: u16, is_it: impl Fn(NodeId) -> bool) -> Option<(usize, NodeId)> {
+        let begin = self.home(tag);
+        for (ahead, entry) in self.places.get(begin..)?.iter().enumerate() {
+            if entry.is_free() || entry.tag > tag {
+                return None;
+            }
+            if entry.tag == tag && is_it(entry.id()) {
+                return Some((begin + ahead, entry.id()));
+            }
+        }
+        None
+    }
+
+    fn insert(&mut self, tag: u16, id: NodeId) {
+        if self.len >= self.homes / 10 * 9 {
+            self.refill(self.homes + (self.homes / 8).max(HOMES_MIN));
+        }
+        let mut at = self.home(tag);
+        while self
+            .places
+            .get(at)
+            .is_some_and(|entry| !entry.is_free() && entry.tag <= tag)
+        {
+            at += 1;
+        }
+        let room = self.places[at..].iter().position(|entry| entry.is_free());
+        let free = at
+            + room.unwrap_or_else(|| {
+                self.places.push(Entry::FREE);
+                self.places.len() - 1 - at
+            });
+        self.places.copy_within(at..free, at + 1);
+        self.places[at] = Entry::new(tag, id);
+        self.len += 1;
+    }
+
+    fn remove(&mut self, tag: u16, id: NodeId) {
+        let Some((mut at, _)) = self.find(tag, |candidate| candidate == id) else {
+            return;
+        };
+        // Those behind it move up, as far as they are behind their homes.
+        while let Some(next) = self.places.get(at + 1).copied()
+            && !next.is_free()
+            && self.home(next.tag) <= at
+        {
+            self.places[at] = next;
+            at += 1;
+        }
+        self.places[at] = Entry::FREE;
+        self.len -= 1;
+        if self.homes > 4 * HOMES_MIN && self.len < self.homes / 4 {
+            self.refill(self.homes / 2);
+        }
+    }
+
+    /// Makes it so long.
+    fn refill(&mut self, homes: u32) {
+        let former = std::mem::take(&mut self.places);
+        self.homes = homes;
+        let places = homes as usize + SPARE;
+        self.places.reserve_exact(places);
+        for entry in former.into_iter().filter(|entry| !entry.is_free()) {
+            let place = self.home(entry.tag).max(self.places.len());
+            self.places.resize(place, Entry::FREE);
+            self.places.push(entry);
+        }
+        if self.places.len() < places {
+            self.places.resize(places, Entry::FREE);
+        }
+    }
+}
+
+/// The least that a table has, and grows by.
+const HOMES_MIN: u32 = 10;
+/// Places behind the last home.
+const SPARE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn holds(shard: &Shard, expected: &BTreeMap<u32, u16>) {
+        assert_eq!(shard.len as usize, expected.len());
+        for (id, tag) in expected {
+            let found = shard.find(*tag, |candidate| candidate == NodeId(*id));
+            assert!(found.is_some(), "{id} with {tag}");
+        }
+        let there = shard.places.iter().filter(|entry| !entry.is_free());
+        let tags: Vec<u16> = there.map(|entry| entry.tag).collect();
+        assert!(tags.is_sorted());
+    }
+
+    proptest! {
+        /// Tags that spread, and tags that crowd at either end.
+        #[test]
+        fn a_table_holds_what_came_and_did_not_go(
+            steps in proptest::collection::vec(
+                (prop_oneof![any::<u16>(), 0..3u16, 65_500..=u16::MAX], 0..400u32, any::<bool>()),
+                0..1500,
+            ),
+        ) {
+            let mut shard = Shard::default();
+            let mut expected = BTreeMap::new();
+            for (tag, id, comes) in steps {
+                match expected.get(&id).copied() {
+                    None if comes => {
+                        shard.insert(tag, NodeId(id));
+                        expected.insert(id, tag);
+                    }
+                    Some(former) if !comes => {
+                        shard.remove(former, NodeId(id));
+                        expected.remove(&id);
+                    }
+                    _ => {}
+                }
+            }
+            holds(&shard, &expected);
+        }
+    }
+
+    #[test]
+    fn a_table_that_fills_wastes_little_and_one_that_empties_shrinks() {
+        let mut shard = Shard::default();
+        let tag = |number: u32| tag(u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40);
+        let mut expected = BTreeMap::new();
+        for number in 0..20_000 {
+            shard.insert(tag(number), NodeId(number));
+            expected.insert(number, tag(number));
+            let places = shard.places.len();
+            assert!(
+                number < 1000 || places * 10 < expected.len() * 13,
+                "{places} for {number}"
+            );
+        }
+        holds(&shard, &expected);
+        for number in 100..20_000 {
+            shard.remove(tag(number), NodeId(number));
+            expected.remove(&number);
+        }
+        holds(&shard, &expected);
+        assert!(shard.places.len() < 1000);
+    }
 }

@@ -5,6 +5,7 @@
 //! user is [`super::apply`]; the leader's speculative overlay implements the same trait.
 
 pub mod acl;
+mod arena;
 mod fold;
 mod index;
 mod node;
@@ -12,7 +13,9 @@ mod nodes;
 mod owner;
 pub mod path;
 pub mod quota;
+mod record;
 mod store;
+mod usage;
 
 pub use fold::{FoldSlice, RowError};
 pub(crate) use fold::{RowDecoder, TreeLoader, encode_row};

@@ -2,8 +2,9 @@
 
 use jute_codec::data::{Stat, StatPersisted};
 
-use super::acl::AclKey;
+use super::arena::{Arena, Place};
 use super::owner::Owner;
+use super::record::{self, Children, Parts};
 
 /// The place of a node in a [`Slab`]; valid until the node is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,35 +26,16 @@ pub(super) struct FoldMarks {
     pub(super) pending: bool,
 }
 
-/// One znode. A million of them is the normal case: about 130 bytes beyond name and data.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) stat: StatPersisted,
-    pub(super) data: Option<Box<[u8]>>,
-    pub(super) name: Box<str>,
-    pub(super) acl: AclKey,
+/// Where the bytes of a node are, and which nodes are next to it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Links {
+    record: Place,
     pub(super) parent: NodeId,
-    // The children are a doubly linked list; `children` is its length.
-    pub(super) first_child: NodeId,
+    // The children of a node are a doubly linked list.
     pub(super) previous: NodeId,
     pub(super) next: NodeId,
-    pub(super) children: u32,
     // The node's share in the tree's digest; 0 for nodes that do not count.
     pub(super) digest: u32,
-    pub(super) marks: FoldMarks,
-}
-
-impl Node {
-    pub(super) fn data_len(&self) -> usize {
-        self.data.as_ref().map_or(0, |data| data.len())
-    }
-
-    /// The stat as clients see it.
-    ///
-    /// ZooKeeper: `DataNode.copyStat`.
-    pub(super) fn client_stat(&self, extended_types: bool) -> Stat {
-        client_stat(&self.stat, self.data_len(), self.children, extended_types)
-    }
 }
 
 /// The stat that clients see of a node with this stored one.
@@ -83,21 +65,46 @@ pub(crate) fn client_stat(
     }
 }
 
-/// Nodes by id, in chunks: growing never moves what is there, so no writer ever pays for copying a whole tree.
+/// Nodes by id. A million of them is the normal case: some 45 bytes each beyond name and data.
+///
+/// What is of one length stands in chunks: growing never moves what is there, so no writer ever pays for copying a whole
+/// tree. The rest is a [`record`] in an [`Arena`].
 #[derive(Debug, Default)]
 pub(super) struct Slab {
-    chunks: Vec<Vec<Option<Node>>>,
+    chunks: Vec<Vec<Links>>,
     free: Vec<NodeId>,
     len: usize,
+    arena: Arena,
+    // Empty but while a record is written.
+    head: Vec<u8>,
 }
 
 const CHUNK: usize = 1024;
 
 impl Slab {
-    pub(super) fn insert(&mut self, node: Node) -> NodeId {
+    /// Adds a node in front of `next`, the first child of `parent`, which is told separately.
+    pub(super) fn insert(
+        &mut self,
+        parts: &Parts<'_>,
+        parent: NodeId,
+        next: NodeId,
+        digest: u32,
+    ) -> NodeId {
+        record::encode_head(parts, &mut self.head);
+        let record = self
+            .arena
+            .insert(&self.head, parts.data.unwrap_or_default());
+        self.head.clear();
         self.len += 1;
+        let links = Links {
+            record,
+            parent,
+            previous: NodeId::NIL,
+            next,
+            digest,
+        };
         if let Some(id) = self.free.pop() {
-            *self.slot_mut(id) = Some(node);
+            *self.links_mut(id) = links;
             return id;
         }
         if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
@@ -109,7 +116,7 @@ impl Slab {
             .last_mut()
             .expect("a chunk with room was just made sure of");
         let place = (chunks - 1) * CHUNK + chunk.len();
-        chunk.push(Some(node));
+        chunk.push(links);
         NodeId(
             u32::try_from(place)
                 .ok()
@@ -118,46 +125,109 @@ impl Slab {
         )
     }
 
-    pub(super) fn remove(&mut self, id: NodeId) -> Node {
-        let node = self
-            .slot_mut(id)
-            .take()
-            .expect("only nodes that exist are removed");
+    pub(super) fn remove(&mut self, id: NodeId) {
+        let links = self.links_mut(id);
+        let record = std::mem::replace(&mut links.record, Place::NONE);
+        self.arena.remove(record);
         self.len -= 1;
         self.free.push(id);
-        node
     }
 
     pub(super) fn contains(&self, id: NodeId) -> bool {
         self.chunks
             .get(id.0 as usize / CHUNK)
             .and_then(|chunk| chunk.get(id.0 as usize % CHUNK))
-            .is_some_and(Option::is_some)
+            .is_some_and(|links| links.record != Place::NONE)
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    fn slot_mut(&mut self, id: NodeId) -> &mut Option<Node> {
+    pub(super) fn links(&self, id: NodeId) -> &Links {
+        &self.chunks[id.0 as usize / CHUNK][id.0 as usize % CHUNK]
+    }
+
+    pub(super) fn links_mut(&mut self, id: NodeId) -> &mut Links {
         &mut self.chunks[id.0 as usize / CHUNK][id.0 as usize % CHUNK]
     }
-}
 
-impl std::ops::Index<NodeId> for Slab {
-    type Output = Node;
+    fn record(&self, id: NodeId) -> &[u8] {
+        self.arena.bytes(self.links(id).record)
+    }
 
-    fn index(&self, id: NodeId) -> &Node {
-        self.chunks[id.0 as usize / CHUNK][id.0 as usize % CHUNK]
-            .as_ref()
-            .expect("ids are of nodes that exist")
+    fn record_mut(&mut self, id: NodeId) -> &mut [u8] {
+        let place = self.links(id).record;
+        self.arena.bytes_mut(place)
+    }
+
+    pub(super) fn parts(&self, id: NodeId) -> Parts<'_> {
+        record::decode(self.record(id)).0
+    }
+
+    pub(super) fn name(&self, id: NodeId) -> &[u8] {
+        record::name(self.record(id))
+    }
+
+    /// The name as text.
+    pub(super) fn text_name(&self, id: NodeId) -> &str {
+        std::str::from_utf8(self.name(id)).expect("names come as text")
+    }
+
+    pub(super) fn data_len(&self, id: NodeId) -> usize {
+        self.parts(id).data.map_or(0, <[u8]>::len)
+    }
+
+    pub(super) fn children(&self, id: NodeId) -> Children {
+        record::children(self.record(id))
+    }
+
+    pub(super) fn set_children(&mut self, id: NodeId, children: Children) {
+        let written = record::set_children(self.record_mut(id), children);
+        if !written && children != Children::NONE {
+            self.change(id, None, |parts| parts.children = children);
+        }
+    }
+
+    pub(super) fn marks(&self, id: NodeId) -> FoldMarks {
+        record::fold_marks(self.record(id))
+    }
+
+    pub(super) fn set_marks(&mut self, id: NodeId, marks: FoldMarks) {
+        record::set_fold_marks(self.record_mut(id), marks);
+    }
+
+    /// Changes what is not the data, and the data if there is other; `change` leaves that alone.
+    pub(super) fn change(
+        &mut self,
+        id: NodeId,
+        data: Option<Option<&[u8]>>,
+        change: impl FnOnce(&mut Parts<'_>),
+    ) {
+        let mut head = std::mem::take(&mut self.head);
+        let place = self.links(id).record;
+        let (mut parts, former_len) = record::decode(self.arena.bytes(place));
+        change(&mut parts);
+        let keeps_data = data.is_none();
+        if let Some(data) = data {
+            parts.data = data;
+        }
+        record::encode_head(&parts, &mut head);
+        if keeps_data && head.len() == former_len {
+            self.arena.bytes_mut(place)[..former_len].copy_from_slice(&head);
+        } else if keeps_data {
+            head.extend_from_slice(parts.data.unwrap_or_default());
+            self.links_mut(id).record = self.arena.replace(place, &head, &[]);
+        } else {
+            let data = data.flatten().unwrap_or_default();
+            self.links_mut(id).record = self.arena.replace(place, &head, data);
+        }
+        head.clear();
+        // The data of a node may be long, and has been in it now and then.
+        head.shrink_to(HEAD_KEPT);
+        self.head = head;
     }
 }
 
-impl std::ops::IndexMut<NodeId> for Slab {
-    fn index_mut(&mut self, id: NodeId) -> &mut Node {
-        self.slot_mut(id)
-            .as_mut()
-            .expect("ids are of nodes that exist")
-    }
-}
+/// How much room for a record's head is kept, in bytes.
+const HEAD_KEPT: usize = 4096;

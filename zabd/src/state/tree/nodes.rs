@@ -29,7 +29,7 @@ pub(crate) trait Nodes {
     type Key: Copy;
 
     fn find(&mut self, path: &str) -> Option<Self::Key>;
-    fn stat(&self, key: Self::Key) -> &StatPersisted;
+    fn stat(&self, key: Self::Key) -> StatPersisted;
     /// The stat as clients see it.
     fn client_stat(&self, key: Self::Key) -> jute_codec::Stat;
     /// Adds a node that is not there yet below `parent`, at `path`.

@@ -10,11 +10,12 @@ use jute_codec::{SessionId, Text};
 use super::acl::AclTable;
 use super::fold::FoldSet;
 use super::index::ChildIndex;
-use super::node::{FoldMarks, Node, NodeId, Slab};
+use super::node::{NodeId, Slab, client_stat};
 use super::nodes::{Change, NewNode};
 use super::owner::Owner;
 use super::path;
-use super::quota::{self, QuotaIndex, QuotaNode, StatsTrack};
+use super::quota::QuotaIndex;
+use super::record::{Children, Parts};
 
 /// All znodes, and what follows from them.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct Tree {
     ephemerals: BTreeMap<SessionId, BTreeSet<NodeId>>,
     containers: BTreeSet<NodeId>,
     ttls: BTreeSet<NodeId>,
-    quotas: QuotaIndex,
+    pub(super) quotas: QuotaIndex,
     // The wrapping sum of the nodes' digests.
     digest: u64,
     // Bytes of all paths and data.
@@ -85,29 +86,32 @@ impl Tree {
     }
 
     pub(super) fn insert_root(&mut self, new: NewNode<'_>) {
-        let node = self.node_of(NodeId::NIL, "", &new);
-        self.digest = self.digest.wrapping_add(node.digest.into());
-        self.approximate_bytes += node.data_len() as u64;
-        let id = self.nodes.insert(node);
+        let id = self.insert(NodeId::NIL, NodeId::NIL, "", &new);
+        self.approximate_bytes += new.data.map_or(0, Bytes::len) as u64;
         debug_assert_eq!(id, NodeId::ROOT, "the root is the first node");
-        self.mark_dirty(id);
     }
 
-    fn node_of(&mut self, parent: NodeId, node_path: &str, new: &NewNode<'_>) -> Node {
-        let data = new.data.map(|data| Box::from(&data[..]));
-        Node {
-            digest: digest_of(node_path, new.data.map(|data| &data[..]), &new.stat),
+    fn insert(
+        &mut self,
+        parent: NodeId,
+        next: NodeId,
+        node_path: &str,
+        new: &NewNode<'_>,
+    ) -> NodeId {
+        let data = new.data.map(|data| &data[..]);
+        let digest = digest_of(node_path, data, &new.stat);
+        self.digest = self.digest.wrapping_add(digest.into());
+        let parts = Parts {
+            marks: self.marks_of_new(),
+            name: path::name(node_path).as_bytes(),
+            children: Children::NONE,
             stat: new.stat.clone(),
-            data,
-            name: path::name(node_path).into(),
             acl: self.acls.intern(new.acl),
-            parent,
-            first_child: NodeId::NIL,
-            previous: NodeId::NIL,
-            next: NodeId::NIL,
-            children: 0,
-            marks: FoldMarks::default(),
-        }
+            data,
+        };
+        let id = self.nodes.insert(&parts, parent, next, digest);
+        self.inserted(id);
+        id
     }
 
     /// Adds a node below `parent`; there must be none of that name.
@@ -117,19 +121,18 @@ impl Tree {
         node_path: &str,
         new: NewNode<'_>,
     ) -> NodeId {
-        let mut node = self.node_of(parent, node_path, &new);
-        self.digest = self.digest.wrapping_add(node.digest.into());
-        self.approximate_bytes += (node_path.len() + node.data_len()) as u64;
-        let first = self.nodes[parent].first_child;
-        node.next = first;
-        let owner = Owner::of(node.stat.ephemeral_owner, self.extended_types);
-        let id = self.nodes.insert(node);
+        self.approximate_bytes += (node_path.len() + new.data.map_or(0, Bytes::len)) as u64;
+        let owner = Owner::of(new.stat.ephemeral_owner, self.extended_types);
+        let Children { first, count } = self.nodes.children(parent);
+        let id = self.insert(parent, first, node_path, &new);
         if first != NodeId::NIL {
-            self.nodes[first].previous = id;
+            self.nodes.links_mut(first).previous = id;
         }
-        let above = &mut self.nodes[parent];
-        above.first_child = id;
-        above.children += 1;
+        let children = Children {
+            first: id,
+            count: count + 1,
+        };
+        self.nodes.set_children(parent, children);
         self.index.insert(parent, path::name(node_path), id);
         match owner {
             Owner::Persistent => {}
@@ -143,7 +146,6 @@ impl Tree {
                 self.ephemerals.entry(session).or_default().insert(id);
             }
         }
-        self.mark_dirty(id);
         id
     }
 
@@ -151,27 +153,35 @@ impl Tree {
     ///
     /// There is nothing below it in histories of our own, which never delete a node with children.
     pub(crate) fn remove_subtree(&mut self, id: NodeId, node_path: &str) {
-        while self.nodes[id].first_child != NodeId::NIL {
-            let child = self.nodes[id].first_child;
-            let child_path = format!("{node_path}/{}", self.nodes[child].name);
+        while let Some(child) = self.first_child(id) {
+            let child_path = format!("{node_path}/{}", self.nodes.text_name(child));
             self.remove_subtree(child, &child_path);
         }
         self.before_removal(id, node_path);
-        let node = self.nodes.remove(id);
-        if node.previous == NodeId::NIL {
-            self.nodes[node.parent].first_child = node.next;
+        let links = *self.nodes.links(id);
+        let Parts {
+            stat, acl, data, ..
+        } = self.nodes.parts(id);
+        self.approximate_bytes -= (node_path.len() + data.map_or(0, <[u8]>::len)) as u64;
+        self.nodes.remove(id);
+        let Children { mut first, count } = self.nodes.children(links.parent);
+        if links.previous == NodeId::NIL {
+            first = links.next;
         } else {
-            self.nodes[node.previous].next = node.next;
+            self.nodes.links_mut(links.previous).next = links.next;
         }
-        if node.next != NodeId::NIL {
-            self.nodes[node.next].previous = node.previous;
+        if links.next != NodeId::NIL {
+            self.nodes.links_mut(links.next).previous = links.previous;
         }
-        self.nodes[node.parent].children -= 1;
-        self.index.remove(node.parent, &node.name, id);
-        self.digest = self.digest.wrapping_sub(node.digest.into());
-        self.approximate_bytes -= (node_path.len() + node.data_len()) as u64;
-        self.acls.release(node.acl);
-        match Owner::of(node.stat.ephemeral_owner, self.extended_types) {
+        let children = Children {
+            first,
+            count: count - 1,
+        };
+        self.nodes.set_children(links.parent, children);
+        self.index.remove(links.parent, path::name(node_path), id);
+        self.digest = self.digest.wrapping_sub(links.digest.into());
+        self.acls.release(acl);
+        match Owner::of(stat.ephemeral_owner, self.extended_types) {
             Owner::Persistent => {}
             Owner::Container => {
                 self.containers.remove(&id);
@@ -194,27 +204,32 @@ impl Tree {
 
     pub(crate) fn change(&mut self, id: NodeId, node_path: &str, change: Change<'_>) {
         self.before_change(id);
-        if let Some(acl) = change.acl {
-            let key = self.acls.intern(acl);
-            let former = std::mem::replace(&mut self.nodes[id].acl, key);
+        let acl = change.acl.map(|acl| self.acls.intern(acl));
+        if let Some(data) = change.data {
+            let former = self.nodes.data_len(id) as u64;
+            let now = data.map_or(0, Bytes::len) as u64;
+            self.approximate_bytes = self.approximate_bytes + now - former;
+        }
+        let mut former_acl = None;
+        let data = change.data.map(|data| data.map(|data| &data[..]));
+        self.nodes.change(id, data, |parts| {
+            if let Some(stat) = change.stat {
+                parts.stat = stat;
+            }
+            if let Some(acl) = acl {
+                former_acl = Some(std::mem::replace(&mut parts.acl, acl));
+            }
+        });
+        if let Some(former) = former_acl {
             self.acls.release(former);
         }
-        let node = &mut self.nodes[id];
-        if let Some(data) = change.data {
-            let former = node.data_len();
-            node.data = data.map(|data| Box::from(&data[..]));
-            self.approximate_bytes =
-                self.approximate_bytes + node.data_len() as u64 - former as u64;
-        }
-        if let Some(stat) = change.stat {
-            node.stat = stat;
-        }
-        let digest = digest_of(canonical(node_path), node.data.as_deref(), &node.stat);
+        let Parts { stat, data, .. } = self.nodes.parts(id);
+        let digest = digest_of(canonical(node_path), data, &stat);
+        let former = std::mem::replace(&mut self.nodes.links_mut(id).digest, digest);
         self.digest = self
             .digest
-            .wrapping_sub(node.digest.into())
+            .wrapping_sub(former.into())
             .wrapping_add(digest.into());
-        node.digest = digest;
     }
 
     /// Whether TTL nodes exist.
@@ -235,44 +250,59 @@ impl Tree {
         Some(id)
     }
 
-    pub(crate) fn stored_stat(&self, id: NodeId) -> &StatPersisted {
-        &self.nodes[id].stat
+    pub(crate) fn stored_stat(&self, id: NodeId) -> StatPersisted {
+        self.nodes.parts(id).stat
     }
 
     /// The stat as clients see it.
     pub(crate) fn stat(&self, id: NodeId) -> Stat {
-        self.nodes[id].client_stat(self.extended_types)
+        self.read(id).1
+    }
+
+    /// Data and stat as clients see them.
+    pub(crate) fn read(&self, id: NodeId) -> (Option<&[u8]>, Stat) {
+        let parts = self.nodes.parts(id);
+        let data_len = parts.data.map_or(0, <[u8]>::len);
+        let stat = client_stat(
+            &parts.stat,
+            data_len,
+            parts.children.count,
+            self.extended_types,
+        );
+        (parts.data, stat)
     }
 
     pub(crate) fn data(&self, id: NodeId) -> Option<&[u8]> {
-        self.nodes[id].data.as_deref()
+        self.nodes.parts(id).data
     }
 
     pub(crate) fn children(&self, id: NodeId) -> u32 {
-        self.nodes[id].children
+        self.nodes.children(id).count
     }
 
     pub(crate) fn digest_at(&self, id: NodeId) -> u32 {
-        self.nodes[id].digest
+        self.nodes.links(id).digest
     }
 
     /// The node's list; `None` lets everybody do everything.
     pub(crate) fn acl(&self, id: NodeId) -> Option<&[Acl]> {
-        self.acls.list(self.nodes[id].acl).map(|list| &list[..])
+        let key = self.nodes.parts(id).acl;
+        self.acls.list(key).map(|list| &list[..])
     }
 
     pub(crate) fn child_names(&self, id: NodeId) -> impl Iterator<Item = &str> {
-        self.child_ids(id).map(|child| &*self.nodes[child].name)
+        self.child_ids(id).map(|child| self.nodes.text_name(child))
+    }
+
+    fn first_child(&self, id: NodeId) -> Option<NodeId> {
+        let first = self.nodes.children(id).first;
+        (first != NodeId::NIL).then_some(first)
     }
 
     fn child_ids(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
-        let mut next = self.nodes[id].first_child;
-        std::iter::from_fn(move || {
-            let current = next;
-            (current != NodeId::NIL).then(|| {
-                next = self.nodes[current].next;
-                current
-            })
+        std::iter::successors(self.first_child(id), |child| {
+            let next = self.nodes.links(*child).next;
+            (next != NodeId::NIL).then_some(next)
         })
     }
 
@@ -286,20 +316,18 @@ impl Tree {
         count
     }
 
-    fn visit_below(&self, top: NodeId, mut visit: impl FnMut(&Node)) {
-        let mut id = self.nodes[top].first_child;
-        while id != NodeId::NIL && id != top {
-            let node = &self.nodes[id];
-            visit(node);
-            id = node.first_child;
-            let mut done = node;
-            while id == NodeId::NIL {
-                if done.next != NodeId::NIL {
-                    id = done.next;
-                } else if done.parent == top {
-                    id = top;
+    pub(super) fn visit_below(&self, top: NodeId, mut visit: impl FnMut(NodeId)) {
+        let mut next = self.first_child(top);
+        while let Some(id) = next {
+            visit(id);
+            next = self.first_child(id);
+            let mut done = id;
+            while next.is_none() && done != top {
+                let links = self.nodes.links(done);
+                if links.next == NodeId::NIL {
+                    done = links.parent;
                 } else {
-                    done = &self.nodes[done.parent];
+                    next = Some(links.next);
                 }
             }
         }
@@ -311,10 +339,10 @@ impl Tree {
         let mut bytes = 0;
         let mut current = id;
         while current != NodeId::ROOT {
-            let node = &self.nodes[current];
-            names.push(&*node.name);
-            bytes += node.name.len() + 1;
-            current = node.parent;
+            let name = self.nodes.text_name(current);
+            names.push(name);
+            bytes += name.len() + 1;
+            current = self.nodes.links(current).parent;
         }
         if names.is_empty() {
             return "/".to_owned();
@@ -353,16 +381,16 @@ impl Tree {
     /// ZooKeeper: `ContainerManager.getCandidates`.
     pub(crate) fn abandoned(&self, now_ms: i64, never_used_ms: i64) -> Vec<Text> {
         let containers = self.containers.iter().filter(|id| {
-            let node = &self.nodes[**id];
+            let Parts { stat, children, .. } = self.nodes.parts(**id);
             let unused_too_long =
-                never_used_ms != 0 && now_ms.saturating_sub(node.stat.mtime) > never_used_ms;
-            node.children == 0 && (node.stat.cversion > 0 || unused_too_long)
+                never_used_ms != 0 && now_ms.saturating_sub(stat.mtime) > never_used_ms;
+            children.count == 0 && (stat.cversion > 0 || unused_too_long)
         });
         let ttls = self.ttls.iter().filter(|id| {
-            let node = &self.nodes[**id];
-            match Owner::of(node.stat.ephemeral_owner, self.extended_types) {
+            let Parts { stat, children, .. } = self.nodes.parts(**id);
+            match Owner::of(stat.ephemeral_owner, self.extended_types) {
                 Owner::Ttl(ttl_ms) => {
-                    node.children == 0 && now_ms.saturating_sub(node.stat.mtime) > ttl_ms
+                    children.count == 0 && now_ms.saturating_sub(stat.mtime) > ttl_ms
                 }
                 _ => false,
             }
@@ -386,171 +414,19 @@ impl Tree {
         self.approximate_bytes
     }
 
-    /// The quota whose hard limits forbid `more_nodes` and `more_bytes` below or at `node_path`.
-    ///
-    /// # Errors
-    /// When the limits are no quota text; Java then answers that the request cannot be decoded.
-    pub(crate) fn exceeds_quota<'a>(
-        &self,
-        node_path: &'a str,
-        more_nodes: i64,
-        more_bytes: i64,
-    ) -> Result<Option<&'a str>, quota::QuotaTextError> {
-        let Some(target) = self.quotas.covering(node_path) else {
-            return Ok(None);
-        };
-        let text = |path: &str| self.find(path).map(|id| self.data(id).unwrap_or_default());
-        let (Some(limits), Some(usage)) = (
-            text(&quota::limits_path(target)),
-            text(&quota::stats_path(target)),
-        ) else {
-            return Ok(None);
-        };
-        // Usage that is no text (somebody overwrote it) is made good at the next change; until then nothing is known.
-        let Ok(usage) = StatsTrack::parse(usage) else {
-            return Ok(None);
-        };
-        Ok(StatsTrack::parse(limits)?
-            .would_exceed(&usage, more_nodes, more_bytes)
-            .then_some(target))
-    }
-
-    /// The quota that `more_nodes` and `more_bytes` below or at `node_path` would exceed, enforced or not.
-    pub(crate) fn softly_exceeded<'a>(
-        &self,
-        node_path: &'a str,
-        more_nodes: i64,
-        more_bytes: i64,
-    ) -> Option<&'a str> {
-        let target = self.quotas.covering(node_path)?;
-        let track = |path: &str| StatsTrack::parse(self.data(self.find(path)?)?).ok();
-        let (limits, usage) = (
-            track(&quota::limits_path(target))?,
-            track(&quota::stats_path(target))?,
-        );
-        limits
-            .would_exceed_softly(&usage, more_nodes, more_bytes)
-            .then_some(target)
-    }
-
-    /// The armed quotas: path, limits and usage.
-    pub(crate) fn quotas(&self) -> impl Iterator<Item = (&str, StatsTrack, StatsTrack)> {
-        self.quotas.armed().filter_map(|target| {
-            let track = |path: &str| StatsTrack::parse(self.data(self.find(path)?)?).ok();
-            Some((
-                target,
-                track(&quota::limits_path(target))?,
-                track(&quota::stats_path(target))?,
-            ))
-        })
-    }
-
-    /// What creating a node means for quotas.
-    pub(crate) fn quota_on_create(&mut self, node_path: &str, data_len: usize) {
-        match QuotaNode::of(node_path) {
-            Some(QuotaNode::Limits(target)) => self.quotas.arm(target),
-            Some(QuotaNode::Stats(target)) => self.recount_quota(target),
-            None => {}
-        }
-        self.add_usage(node_path, 1, data_len.cast_signed());
-    }
-
-    /// What deleting a node means for quotas.
-    pub(crate) fn quota_on_delete(&mut self, node_path: &str, data_len: usize) {
-        if let Some(QuotaNode::Limits(target)) = QuotaNode::of(node_path) {
-            self.quotas.disarm(target);
-        }
-        self.add_usage(node_path, -1, -data_len.cast_signed());
-    }
-
-    /// Adds to the usage of the deepest quota that covers `node_path`.
-    pub(crate) fn add_usage(&mut self, node_path: &str, nodes: i64, bytes: isize) {
-        let Some(target) = self.quotas.covering(node_path) else {
-            return;
-        };
-        let stats_path = quota::stats_path(target);
-        let Some(id) = self.find(&stats_path) else {
-            return;
-        };
-        match StatsTrack::parse(self.data(id).unwrap_or_default()) {
-            Ok(usage) => {
-                let text = StatsTrack::usage_text(usage.count + nodes, usage.bytes + bytes as i64);
-                self.set_usage(id, &stats_path, text);
-            }
-            // Somebody overwrote the usage, which kills a Java server: count afresh instead.
-            Err(quota::QuotaTextError) => {
-                let target = target.to_owned();
-                self.recount_quota(&target);
-            }
-        }
-    }
-
-    /// Counts what is at and below `target` and writes it into its usage node, if that exists.
-    pub(super) fn recount_quota(&mut self, target: &str) {
-        let stats_path = quota::stats_path(target);
-        let Some(stats) = self.find(&stats_path) else {
-            return;
-        };
-        let (mut count, mut bytes) = (0, 0);
-        if let Some(top) = self.find(target) {
-            (count, bytes) = (1, self.nodes[top].data_len());
-            self.visit_below(top, |node| {
-                count += 1;
-                bytes += node.data_len();
-            });
-        }
-        let text = StatsTrack::usage_text(count, i64::try_from(bytes).unwrap_or(i64::MAX));
-        self.set_usage(stats, &stats_path, text);
-    }
-
-    fn set_usage(&mut self, id: NodeId, stats_path: &str, text: String) {
-        let data = Bytes::from(text);
-        self.change(
-            id,
-            stats_path,
-            Change {
-                data: Some(Some(&data)),
-                ..Change::default()
-            },
-        );
-    }
-
-    /// Arms and recounts all quotas of a tree that was just loaded.
-    pub(super) fn load_quotas(&mut self) {
-        let mut targets = Vec::new();
-        if let Some(top) = self.find(path::QUOTA) {
-            self.visit_below(top, |node| {
-                if &*node.name == quota::LIMITS {
-                    targets.push(node.parent);
-                }
-            });
-        }
-        for parent in targets {
-            let quota_path = self.path(parent);
-            if let Some(target) = quota_path
-                .strip_prefix(path::QUOTA)
-                .filter(|target| !target.is_empty())
-            {
-                self.quotas.arm(target);
-                self.recount_quota(target);
-            }
-        }
-    }
-
     /// The digest counted afresh, for audits: must equal [`Self::digest`].
     pub(crate) fn recount_digest(&self) -> u64 {
         let mut digest = u64::from(digest_of(
             "",
             self.data(NodeId::ROOT),
-            self.stored_stat(NodeId::ROOT),
+            &self.stored_stat(NodeId::ROOT),
         ));
         let mut stack: Vec<(NodeId, String)> = vec![(NodeId::ROOT, String::new())];
         while let Some((id, above)) = stack.pop() {
             for child in self.child_ids(id) {
-                let node = &self.nodes[child];
-                let node_path = format!("{above}/{}", node.name);
-                digest = digest
-                    .wrapping_add(digest_of(&node_path, node.data.as_deref(), &node.stat).into());
+                let Parts { stat, data, .. } = self.nodes.parts(child);
+                let node_path = format!("{above}/{}", self.nodes.text_name(child));
+                digest = digest.wrapping_add(digest_of(&node_path, data, &stat).into());
                 stack.push((child, node_path));
             }
         }
