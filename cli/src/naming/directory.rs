@@ -5,7 +5,7 @@ use jute_codec::proto::{CreateFlags, DataReply, MultiResult};
 use jute_codec::{Acl, ErrorCode, SessionId, Stat, Zxid};
 use tokio::task::JoinHandle;
 
-use super::instance::{Extras, INSTANCE_BYTES_MAX, Instance, Unreadable};
+use super::instance::{Extras, HOST, INSTANCE_BYTES_MAX, Instance, Unreadable, is_address};
 use crate::path;
 use crate::recipes::ensure_containers;
 use crate::session::{Client, Error, State};
@@ -150,6 +150,7 @@ impl Directory {
         place: Extras,
         before: Option<Zxid>,
     ) -> Result<Registration, NamingError> {
+        check(instance, place)?;
         let service = self.service_node(&instance.name)?;
         let node = self.node(&instance.name, &instance.id)?;
         let data = data(instance, place)?;
@@ -386,6 +387,23 @@ impl Registration {
     }
 }
 
+/// Whether an instance can be registered, as far as that can be told without servers.
+///
+/// # Errors
+/// [`NamingError::Name`], [`NamingError::TooLarge`].
+pub fn check(instance: &Instance, place: Extras) -> Result<(), NamingError> {
+    let service = named("/", &instance.name, "name of a service")?;
+    named(&service, &instance.id, "id of an instance")?;
+    if let Some(address) = instance.address.as_ref().filter(|text| !is_address(text)) {
+        return Err(NamingError::Name {
+            name: address.clone(),
+            of: "address",
+            reason: format!("it is not {HOST}"),
+        });
+    }
+    data(instance, place).map(drop)
+}
+
 /// A node below another, of one name.
 fn named(parent: &str, name: &str, of: &'static str) -> Result<String, NamingError> {
     let wrong = |reason: String| NamingError::Name {
@@ -424,4 +442,60 @@ fn is_race(error: &Error) -> bool {
         ErrorCode::NodeExists,
     ];
     *error == Error::ConnectionLoss || race.iter().any(|code| error.is(*code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_could_read_is_not_registered() {
+        let long = "x".repeat(INSTANCE_BYTES_MAX);
+        for (name, id, address, wrong) in [
+            ("web", "h:1", "h", ""),
+            ("", "a", "h", "\"\" is no name of a service: it is empty"),
+            (
+                "a/b",
+                "a",
+                "h",
+                "\"a/b\" is no name of a service: it has a slash",
+            ),
+            (
+                "web",
+                "a/b",
+                "h",
+                "\"a/b\" is no id of an instance: it has a slash",
+            ),
+            (
+                "..",
+                "a",
+                "h",
+                "\"..\" is no name of a service: Invalid path",
+            ),
+            (
+                "web",
+                "a\n",
+                "h",
+                "\"a\n\" is no id of an instance: Invalid path",
+            ),
+            ("web", "a", "", "\"\" is no address: it is not a host name"),
+            (
+                "web",
+                "a",
+                "a b",
+                "\"a b\" is no address: it is not a host name",
+            ),
+            ("web", "a", &long, "the instance takes 6"),
+        ] {
+            let instance = Instance::new(name, id, Some(address.to_owned()));
+            let said = match check(&instance, Extras::Payload) {
+                Ok(()) => String::new(),
+                Err(error) => error.to_string(),
+            };
+            assert!(
+                said.starts_with(wrong) && said.is_empty() == wrong.is_empty(),
+                "{said}"
+            );
+        }
+    }
 }

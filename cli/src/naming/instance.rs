@@ -299,7 +299,7 @@ impl Instance {
     }
 }
 
-const HOST: &str = "a host name or an IP address";
+pub(super) const HOST: &str = "a host name or an IP address";
 const PORT: &str = "a port, from 0 to 65535";
 const TIME: &str = "a number of milliseconds";
 
@@ -310,8 +310,11 @@ const fn wrong(field: &'static str, wanted: &'static str) -> Unreadable {
 /// Scripts take it for one word.
 fn address(value: &Json) -> Option<String> {
     let text = value.as_str()?;
-    let is_word = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
-    is_word.then(|| text.to_owned())
+    is_address(text).then(|| text.to_owned())
+}
+
+pub(super) fn is_address(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// Curator takes digits for a number.

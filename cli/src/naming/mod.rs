@@ -11,7 +11,7 @@ mod instance;
 mod policy;
 mod uri;
 
-pub use directory::{Directory, Listing, Lost, NamingError, Registration};
+pub use directory::{Directory, Listing, Lost, NamingError, Registration, check};
 pub use follow::Follower;
 pub use health::{Health, Thresholds};
 pub use instance::{

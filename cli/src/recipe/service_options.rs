@@ -15,7 +15,7 @@ use crate::output::Format;
 /// On the layout of Curator's service discovery (docs/naming.md): Curator's ServiceDiscovery and ServiceProvider see
 /// what is registered here, and the other way round.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab service", no_binary_name = true, disable_version_flag = true, after_help = CODES)]
+#[command(name = "zab service", bin_name = "zab service", no_binary_name = true, disable_version_flag = true, after_help = CODES)]
 pub(crate) struct Service {
     /// The node of the services: the base path of Curator's ServiceDiscovery.
     #[arg(long, value_name = "PATH", default_value = "/services", global = true)]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use zab::naming::{Directory, Instance, Lost, NamingError, Registration};
+use zab::naming::{Directory, Instance, Lost, NamingError, Registration, check};
 use zab::{Client, Error as SessionError, SessionId, Zxid};
 
 use super::child::{self, Ending, Orders, Signals};
@@ -32,6 +32,7 @@ pub(super) async fn register(
     options: &Register,
 ) -> Result<u8, RecipeError> {
     let instance = instance(options);
+    check(&instance, options.extras.extras())?;
     let mut signals = Signals::catch()?;
     let client = tokio::select! {
         client = site.connect() => client?,
