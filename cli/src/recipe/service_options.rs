@@ -32,7 +32,7 @@ Exit codes:
    0  done; of register -- COMMAND that of COMMAND
   64  the command line cannot be followed
   69  no server is to be had, or a server said no
-  75  no instance can be used; the id belongs to a node that is there to stay
+  75  no instance can be used; the id belongs to a node that is there to stay, and COMMAND was told to end
   76  another has registered the same id: COMMAND was told by --signal and had --grace to end
  126  COMMAND cannot be run
  127  there is no COMMAND

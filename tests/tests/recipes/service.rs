@@ -277,7 +277,7 @@ fn a_command_is_registered_while_it_runs() {
     let mut running = run(&[], "exit 7");
     assert_eq!(running.code(), 7);
     assert!(ids(&server, "web").is_empty());
-    // Who has the id is there to stay: nothing is run.
+    // Who has the id is there to stay: the command is told to end, and killed as it does not.
     let listing = "/services/web/h:1";
     assert_eq!(code(&output(&server, &["create", listing, "{}"])), 0);
     let mut running = run(&["--grace", "0.2"], "trap '' TERM; sleep 100");
