@@ -436,7 +436,7 @@ impl StateLoader {
 
     /// Whether a row of this path was taken. A second one must not be.
     #[must_use]
-    pub fn has(&self, path: &str) -> bool {
+    pub fn has(&mut self, path: &str) -> bool {
         self.tree.has(path)
     }
 

@@ -278,6 +278,7 @@ impl TreeLoader {
     pub(crate) fn new(hash_seed: u64, extended_types: bool) -> Self {
         let mut tree = Tree::without_nodes(hash_seed, extended_types);
         tree.fold.loading = true;
+        tree.index.let_wait();
         Self {
             tree,
             trail: Vec::new(),
@@ -323,7 +324,8 @@ impl TreeLoader {
     }
 
     /// Whether the node is there already.
-    pub(crate) fn has(&self, node_path: &str) -> bool {
+    pub(crate) fn has(&mut self, node_path: &str) -> bool {
+        self.tree.index.settle();
         self.tree.nodes.len() > 0 && self.tree.find(node_path).is_some()
     }
 
@@ -340,7 +342,10 @@ impl TreeLoader {
         }
         if self.tree.nodes.len() == 0 {
             None
+        } else if parent_path.is_empty() {
+            Some(NodeId::ROOT)
         } else {
+            self.tree.index.settle();
             self.tree.find(parent_path)
         }
     }
@@ -351,6 +356,7 @@ impl TreeLoader {
             return None;
         }
         self.tree.fold.loading = false;
+        self.tree.index.wait_no_more();
         // Usage is counted at every start, as in Java; what then differs from the snapshot is dirty.
         self.tree.load_quotas();
         Some(self.tree)

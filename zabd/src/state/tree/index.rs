@@ -15,6 +15,8 @@ const SHARDS: usize = 1024;
 pub(super) struct ChildIndex {
     hasher: FixedState,
     shards: Box<[Shard]>,
+    // Hashes and ids that are not in the shards yet; only while a tree is loaded.
+    waiting: Option<Vec<(u64, NodeId)>>,
 }
 
 impl ChildIndex {
@@ -22,6 +24,53 @@ impl ChildIndex {
         Self {
             hasher: FixedState::with_seed(hash_seed),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            waiting: None,
+        }
+    }
+
+    /// Lets what is inserted wait for [`Self::settle`]: all of a tree at once costs a fraction of one by one. Nothing may be
+    /// looked for or removed meanwhile.
+    pub(super) fn let_wait(&mut self) {
+        self.waiting.get_or_insert_default();
+    }
+
+    /// Takes in what waits; nothing waits any more.
+    pub(super) fn wait_no_more(&mut self) {
+        self.settle();
+        self.waiting = None;
+    }
+
+    /// Takes in what waits.
+    pub(super) fn settle(&mut self) {
+        let waiting = self
+            .waiting
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
+        if waiting.len() < MANY || self.shards.iter().any(|shard| shard.len > 0) {
+            for (hash, id) in waiting {
+                self.shards[shard(hash)].insert(tag(hash), id);
+            }
+            return;
+        }
+        let mut ends = vec![0; SHARDS];
+        for (hash, _) in &waiting {
+            ends[shard(*hash)] += 1;
+        }
+        let mut begin = 0;
+        for end in &mut ends {
+            begin += std::mem::replace(end, begin);
+        }
+        let mut entries = vec![Entry::FREE; waiting.len()];
+        for (hash, id) in waiting {
+            let next = &mut ends[shard(hash)];
+            entries[*next] = Entry::new(tag(hash), id);
+            *next += 1;
+        }
+        let mut begin = 0;
+        for (shard, end) in self.shards.iter_mut().zip(ends) {
+            shard.fill(&mut entries[begin..end]);
+            begin = end;
         }
     }
 
@@ -33,6 +82,10 @@ impl ChildIndex {
     }
 
     pub(super) fn find(&self, nodes: &Slab, parent: NodeId, name: &str) -> Option<NodeId> {
+        debug_assert!(
+            self.waiting.as_ref().is_none_or(Vec::is_empty),
+            "what waits is not found"
+        );
         let name = name.as_bytes();
         let hash = self.hash(parent, name);
         let is_it = |id| nodes.links(id).parent == parent && nodes.name(id) == name;
@@ -42,7 +95,10 @@ impl ChildIndex {
 
     pub(super) fn insert(&mut self, parent: NodeId, name: &str, id: NodeId) {
         let hash = self.hash(parent, name.as_bytes());
-        self.shards[shard(hash)].insert(tag(hash), id);
+        match &mut self.waiting {
+            Some(waiting) => waiting.push((hash, id)),
+            None => self.shards[shard(hash)].insert(tag(hash), id),
+        }
     }
 
     pub(super) fn remove(&mut self, parent: NodeId, name: &str, id: NodeId) {
@@ -162,6 +218,14 @@ impl Shard {
         }
     }
 
+    /// Takes these, in any order, in the place of nothing.
+    fn fill(&mut self, entries: &mut [Entry]) {
+        entries.sort_unstable_by_key(|entry| entry.tag);
+        self.len = u32::try_from(entries.len()).expect("there are fewer than nodes");
+        self.places = entries.to_vec();
+        self.refill(self.len / 8 * 9 + HOMES_MIN);
+    }
+
     /// Makes it so long.
     fn refill(&mut self, homes: u32) {
         let former = std::mem::take(&mut self.places);
@@ -179,6 +243,8 @@ impl Shard {
     }
 }
 
+/// From so many on they are taken in together.
+const MANY: usize = 8 * SHARDS;
 /// The least that a table has, and grows by.
 const HOMES_MIN: u32 = 10;
 /// Places behind the last home.
@@ -228,6 +294,32 @@ mod tests {
                 }
             }
             holds(&shard, &expected);
+        }
+    }
+
+    #[test]
+    fn what_waits_is_there_once_it_has_settled() {
+        let hash = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let holds_all = |index: &ChildIndex, count: u32| {
+            (0..count).all(|number| {
+                let hash = hash(number);
+                let found = index.shards[shard(hash)].find(tag(hash), |id| id == NodeId(number));
+                found.is_some()
+            })
+        };
+        for count in [0, 1, 100, 20_000] {
+            let mut index = ChildIndex::new(7);
+            index.let_wait();
+            let waiting = (0..count).map(|number| (hash(number), NodeId(number)));
+            index.waiting = Some(waiting.collect());
+            index.settle();
+            assert!(holds_all(&index, count), "{count}");
+            let tables = index.shards.iter().map(|shard| shard.len);
+            assert_eq!(tables.sum::<u32>(), count);
+            // More that comes later is found beside it.
+            index.waiting = Some(vec![(hash(count), NodeId(count))]);
+            index.settle();
+            assert!(holds_all(&index, count + 1), "{count}");
         }
     }
 

@@ -21,7 +21,7 @@ use super::record::{Children, Parts};
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(super) nodes: Slab,
-    index: ChildIndex,
+    pub(super) index: ChildIndex,
     pub(super) acls: AclTable,
     // What the next four hold follows from the nodes' owners and names.
     ephemerals: BTreeMap<SessionId, BTreeSet<NodeId>>,
