@@ -1,3 +1,5 @@
+//! The thread of the log, on real and simulated disks.
+
 use std::path::Path;
 use std::sync::mpsc;
 
