@@ -133,6 +133,10 @@ fn create<N: Nodes>(
     header: &TxnHeader,
     creation: &Creation<'_>,
 ) -> Result<Outcome, ErrorCode> {
+    // No leader makes one, but a damaged log or a hostile one may: what cannot be found again must not be there.
+    if !path::is_absolute(creation.path) {
+        return Err(ErrorCode::BadArguments);
+    }
     let parent_path = path::parent(creation.path);
     let parent = nodes.find(parent_path).ok_or(ErrorCode::NoNode)?;
     let existing = nodes.find(creation.path);

@@ -425,6 +425,29 @@ fn the_own_data_counts_and_what_went_on_beside_it_is_refused() {
     assert!(problem.contains("both have gone on"), "{problem}");
 }
 
+#[test]
+fn a_path_that_leads_nowhere_makes_no_node() {
+    let mut rng = Rng(23);
+    let (mut history, expected) = long_history(&mut rng, 40);
+    let (snapshot, _) = java_snapshot(&mut rng, &history, 10, 0);
+    for (path, zxid) in ["a", "/a/", "//", ""].into_iter().zip(41..) {
+        let create = CreateTxn {
+            path: Text::from(path),
+            data: None,
+            acl: None,
+            ephemeral: false,
+            parent_cversion: 1,
+        };
+        history.push(entry(zxid, SESSIONS[0], Txn::Create(create)));
+    }
+    let (disk, store) = (SimDisk::new(1), MemStore::new());
+    put(&disk, &name("snapshot", 10), &snapshot);
+    put(&disk, &name("log", 1), &java_log(&history));
+    let imported = import(&disk, &store).unwrap().unwrap();
+    assert_eq!(imported.digest, expected.digest());
+    assert_eq!(started(&disk, &store).digest(), expected.digest());
+}
+
 /// Somebody moves zabd's directories away.
 fn lose_own_data(disk: &SimDisk) {
     for dir in ["/data/zabd", "/data/zabd/log"].map(Path::new) {
