@@ -16,6 +16,9 @@ pub struct EnsembleConfig {
     pub me: ServerId,
     /// Everybody, with this server's own line. With the version of the file's name, else 0.
     pub members: Arc<Members>,
+    /// Those that a server of ZooKeeper left behind as proposed (`zoo.cfg.dynamic.next`), if they are newer: only with
+    /// [`Self::reconfig_enabled`] and `dynamicConfigFile`.
+    pub next: Option<Arc<Members>>,
     /// Where the members are written.
     pub origin: MembersOrigin,
     /// `tickTime`; at least 1.
@@ -213,6 +216,7 @@ pub(super) fn read(settings: &mut Settings, membership: &Membership) -> Option<E
     Some(EnsembleConfig {
         me,
         members: Arc::clone(&ensemble.members),
+        next: ensemble.next.clone(),
         origin: ensemble.origin.clone(),
         tick_ms,
         init_limit,

@@ -510,8 +510,7 @@ fn the_dynamic_file_names_its_version() {
 }
 
 #[test]
-fn a_file_of_a_change_that_is_under_way_is_not_read() {
-    // The log knows of it.
+fn a_change_that_zookeeper_was_told_of_is_read() {
     let scratch = Scratch::of_server("1");
     let path = scratch.write("members", &THREE[..THREE.find("initLimit").unwrap()]);
     scratch.write("zoo.cfg.dynamic.next", "server.1=zk1:1:2\nversion=5");
@@ -521,6 +520,27 @@ fn a_file_of_a_change_that_is_under_way_is_not_read() {
     assert_eq!(ensemble.members.version(), 0);
     assert!(ensemble.reconfig_enabled);
     assert_eq!(ensemble.file, Some(scratch.path.join("zoo.cfg")));
+    let next = ensemble.next.as_ref().unwrap();
+    assert_eq!((next.version(), next.voters().count()), (5, 1));
+
+    // Where members cannot change, it is left alone.
+    let fixed = text.replace("\nreconfigEnabled=true", "");
+    assert_eq!(scratch.quiet_member(&fixed).next, None);
+    // One that is in force, or older.
+    for name in ["members.5", "members.6"] {
+        scratch.write(name, &THREE[..THREE.find("initLimit").unwrap()]);
+        let ensemble = scratch.quiet_member(&text.replace("members", name));
+        assert_eq!(ensemble.next, None, "{name}");
+    }
+    for (broken, why) in [
+        ("server.1=zk1\nversion=5", "dynamic.next has a change"),
+        ("server.1=zk1:1:2\nversion=x", "lacks a number"),
+        ("version=5", "there is no participant"),
+    ] {
+        scratch.write("zoo.cfg.dynamic.next", broken);
+        let error = scratch.error(text);
+        assert!(error.contains(why), "{error}");
+    }
 }
 
 #[test]

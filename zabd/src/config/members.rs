@@ -2,6 +2,7 @@
 //! there is, and whether it stands alone.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,11 @@ use super::written::{self, Written};
 use crate::replica::ensemble::{
     GroupsError, HostPort, Member, Members, MembersDraft, MembersError, ServerId, Standalone,
 };
+
+/// Behind the name of the main file: what a server of ZooKeeper knows to be proposed and not in force.
+///
+/// ZooKeeper: `QuorumPeerConfig.nextDynamicConfigFileSuffix`.
+pub const NEXT_SUFFIX: &str = ".dynamic.next";
 
 /// What the members and `myid` say about this server.
 #[derive(Debug, Default)]
@@ -36,6 +42,7 @@ pub(super) struct Membership {
 #[derive(Debug)]
 pub(super) struct Ensemble {
     pub(super) members: Arc<Members>,
+    pub(super) next: Option<Arc<Members>>,
     pub(super) origin: MembersOrigin,
 }
 
@@ -82,9 +89,15 @@ pub(super) fn read(
         warn_of_like_numbers(settings, &members, &lines);
         check_rewritable(settings, file, &lines, dynamic.is_some());
     }
+    let next = dynamic
+        .as_deref()
+        .filter(|_| is_member && settings.flag("reconfigEnabled"))
+        .and_then(|_| next_members(settings, file?))
+        .filter(|next| next.version() > members.version());
     let origin = dynamic.map_or(MembersOrigin::Static, MembersOrigin::Dynamic);
     let ensemble = is_member.then(|| Ensemble {
         members: Arc::new(members),
+        next: next.map(Arc::new),
         origin,
     });
     Membership {
@@ -95,6 +108,43 @@ pub(super) fn read(
         ensemble,
         is_member,
         file: file.map(Path::to_owned),
+    }
+}
+
+/// A change of the members that was proposed to a server of ZooKeeper here, and of which that never heard the end.
+///
+/// ZooKeeper: `QuorumPeerConfig.parseProperties`.
+fn next_members(settings: &mut Settings, file: &Path) -> Option<Members> {
+    // Where a link leads to, as when members are written.
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let mut name = file.into_os_string();
+    name.push(NEXT_SUFFIX);
+    let path = PathBuf::from(name);
+    let problem = match std::fs::read(&path) {
+        Ok(bytes) => match String::from_utf8_lossy(&bytes).parse::<Members>() {
+            Ok(members) => match members.check(standalone(settings)) {
+                Ok(()) => return Some(members),
+                Err(error) => error.to_string(),
+            },
+            Err(error) => error.to_string(),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => error.to_string(),
+    };
+    let message = format!(
+        "{} has a change of the members that was proposed, and cannot be read: {problem}. If it is not to be completed, \
+         remove the file",
+        path.display()
+    );
+    settings.report(Severity::Error, "dynamicConfigFile", message);
+    None
+}
+
+fn standalone(settings: &Settings) -> Standalone {
+    if settings.flag("standaloneEnabled") {
+        Standalone::Enabled
+    } else {
+        Standalone::Disabled
     }
 }
 
@@ -266,11 +316,7 @@ fn is_distributed(settings: &mut Settings, members: &Members, lines: &[Written])
     let first = lines.iter().find(|line| line.name.starts_with("server."));
     let participants = members.voters().count();
     let observers = members.servers().len() - participants;
-    let standalone = if settings.flag("standaloneEnabled") {
-        Standalone::Enabled
-    } else {
-        Standalone::Disabled
-    };
+    let standalone = standalone(settings);
     let (severity, message) = match (participants, standalone) {
         (0, Standalone::Enabled) if observers == 0 => return false,
         (0, Standalone::Enabled) => (

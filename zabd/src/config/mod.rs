@@ -29,6 +29,7 @@ pub use ensemble::{
     ElectionConfig, EnsembleConfig, LeaderConfig, MembersOrigin, MultiAddressConfig, ObserverConfig,
 };
 pub use findings::{Finding, Findings, Origin, Severity};
+pub use members::NEXT_SUFFIX;
 pub use reference::{effective_text, reference_page};
 pub use written::{Sources, Written};
 pub use zoo_cfg::{

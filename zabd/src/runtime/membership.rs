@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use tracing::{error, info};
 
 use super::settings;
-use crate::config::{Config, EnsembleConfig};
+use crate::config::{Config, EnsembleConfig, NEXT_SUFFIX};
 use crate::net::client::{ListenAddr, Rebinder};
 use crate::properties;
 use crate::replica::ensemble::{Configs, HostPort, Members, ServerId};
@@ -153,7 +153,7 @@ fn store(file: &Path, members: &Members, me: ServerId) -> io::Result<()> {
     }
     replace(&file, &edited.bytes, mode)?;
     // Left there by ZooKeeper.
-    match fs::remove_file(beside(&file, ".dynamic.next")) {
+    match fs::remove_file(beside(&file, NEXT_SUFFIX)) {
         Err(problem) if problem.kind() != io::ErrorKind::NotFound => Err(problem),
         _ => Ok(()),
     }

@@ -350,8 +350,18 @@ fn configs_of(ensemble: &EnsembleConfig, state: &State) -> Configs {
         return configs;
     }
     let standalone = settings::standalone(ensemble.standalone_enabled);
-    let configs = configs.with_logged(state.config(), standalone);
-    if configs.is_changing() {
+    let mut configs = configs.with_logged(state.config(), standalone);
+    if let Some(next) = &ensemble.next
+        && next.version() > configs.proposed.version()
+    {
+        configs.proposed = Arc::clone(next);
+        warn!(
+            file = format!("{:x}", configs.committed.version()),
+            next = format!("{:x}", next.version()),
+            "a change of the members was proposed to ZooKeeper here (zoo.cfg.dynamic.next): unless another server knows which is \
+             in force, a quorum of both is needed, and completes it"
+        );
+    } else if configs.is_changing() {
         warn!(
             file = format!("{:x}", configs.committed.version()),
             log = format!("{:x}", configs.proposed.version()),

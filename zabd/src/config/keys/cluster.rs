@@ -21,7 +21,9 @@ pub(super) const CLUSTER: &[Key] = &[
         .doc("weight of a server in its group; 1 unless written"),
     own("dynamicConfigFile", Kind::Path, "").doc(
         "file with the members; then `server.N`, `group.N` and `weight.N` must not stand in the \
-         main file. Hexadecimal digits behind the last dot of its name are the version of the membership",
+         main file. Hexadecimal digits behind the last dot of its name are the version of the membership. With \
+         reconfigEnabled, a `.dynamic.next` beside the main file (`zoo.cfg.dynamic.next`) has the change that was proposed to \
+         ZooKeeper last; it is completed if it is newer",
     ),
     own("version", Kind::Text, "")
         .ensemble()

@@ -14,6 +14,7 @@ import org.apache.zookeeper.server.quorum.Observer;
 import org.apache.zookeeper.server.quorum.QuorumPeer;
 import org.apache.zookeeper.server.quorum.QuorumPeer.LearnerType;
 import org.apache.zookeeper.server.quorum.QuorumPeer.ServerState;
+import org.apache.zookeeper.server.quorum.flexible.QuorumVerifier;
 import org.objenesis.ObjenesisStd;
 
 /**
@@ -105,7 +106,13 @@ public final class OutsidePeer {
             Field name = QuorumPeer.class.getDeclaredField("configFilename");
             name.setAccessible(true);
             if (name.get(peer) != null) {
-                return Path.of((String) name.get(peer));
+                Path config = Path.of((String) name.get(peer));
+                QuorumVerifier next = peer.getLastSeenQuorumVerifier();
+                if (next != null && next.getVersion() > peer.getQuorumVerifier().getVersion()) {
+                    // The object has read it, and removed the file.
+                    Files.writeString(Path.of(config + ".dynamic.next"), next.toString());
+                }
+                return config;
             }
         } catch (ReflectiveOperationException e) {
             throw new IllegalStateException(e);
