@@ -1,6 +1,8 @@
 //! Seeds from the environment, and histories run on all processors.
 
+use std::fmt::Display;
 use std::ops::Range;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -25,6 +27,39 @@ pub fn seeds(name: &str, count: u64) -> Range<u64> {
         Some((from, to)) => number(from)..number(to),
         None => 0..number(&asked),
     }
+}
+
+/// What comes of a run, or what it panicked with: a panic of the code under test is a finding like any other.
+///
+/// # Errors
+/// What the run says, or what `stays_up` makes of a panic's words.
+pub fn caught<R, V>(
+    run: impl FnOnce() -> Result<R, V> + UnwindSafe,
+    stays_up: impl FnOnce(String) -> V,
+) -> Result<R, V> {
+    catch_unwind(run).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(stays_up(format!("a panic: {}", words.unwrap_or_default())))
+    })
+}
+
+/// The seeds that a file keeps: one in a line, and why behind a `#`.
+///
+/// # Panics
+/// When a line begins with something else.
+pub fn kept(file: &str) -> impl Iterator<Item = u64> {
+    file.lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim())
+        .filter(|seed| !seed.is_empty())
+        .map(|seed| seed.parse().expect("a seed"))
+}
+
+/// What failed, in words, each with the command that repeats it; nothing if nothing did.
+pub fn words<V: Display>(failures: &[(u64, V)], repeat: impl Fn(u64) -> String) -> String {
+    let words =
+        |(seed, violation): &(u64, V)| format!("\n{violation}\n  to repeat: {}", repeat(*seed));
+    failures.iter().map(words).collect()
 }
 
 /// Runs each number on all processors until `most` have failed; what came of them, and what failed, by number.

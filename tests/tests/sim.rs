@@ -5,11 +5,7 @@
 //! | `ZABD_SIM_SEED` | run this seed alone, and print every step |
 //! | `ZABD_SIM_SEEDS` | run so many seeds, or a range such as `5000..6000` |
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
-use std::fmt::Write as _;
-
-use zabd_tests::seeds::{run_all, seeds, variable};
+use zabd_tests::seeds::{kept, run_all, seeds, variable, words};
 use zabd_tests::sim::{Plan, Planted, Report, Violation, check, run_caught};
 
 /// How many random histories are run unless the environment says otherwise.
@@ -23,11 +19,8 @@ fn repeat(seed: u64, test: &str) -> String {
 }
 
 fn fail(test: &str, failures: &[(u64, Violation)]) {
-    let mut words = String::new();
-    for (seed, violation) in failures {
-        writeln!(words, "{violation}\n  to repeat: {}", repeat(*seed, test)).unwrap();
-    }
-    assert!(failures.is_empty(), "\n{words}");
+    let words = words(failures, |seed| repeat(seed, test));
+    assert!(failures.is_empty(), "{words}");
 }
 
 /// Everything at once, drawn from the seed.
@@ -66,11 +59,7 @@ fn random_histories() {
 /// Seeds that found something once must never again.
 #[test]
 fn regression_seeds() {
-    let seeds = REGRESSIONS
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim());
-    for seed in seeds.filter(|seed| !seed.is_empty()) {
-        let seed = seed.parse().unwrap();
+    for seed in kept(REGRESSIONS) {
         if let Err(violation) = run_caught(&Plan::random(seed)) {
             fail("random_histories", &[(seed, violation)]);
         }

@@ -5,9 +5,7 @@
 //! | `ZABD_ZAB_SEED` | run this seed alone, and print every step |
 //! | `ZABD_ZAB_SEEDS` | run so many seeds, or a range such as `5000..6000` |
 
-use std::fmt::Write as _;
-
-use zabd_tests::seeds::{run_all, seeds, variable};
+use zabd_tests::seeds::{kept, run_all, seeds, variable, words};
 use zabd_tests::zab::check::{self, Checkers};
 use zabd_tests::zab::{Plan, Planted, Report, run_caught};
 
@@ -39,10 +37,6 @@ fn random_histories() {
     let (reports, failures) = run_all(seeds("ZABD_ZAB_SEEDS", SEEDS), 5, |seed| {
         run_caught(&Plan::random(seed))
     });
-    let mut words = String::new();
-    for (seed, violation) in &failures {
-        writeln!(words, "{violation}\n  to repeat: {}", repeat(*seed)).unwrap();
-    }
     // A simulator in which nothing happens finds nothing.
     let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
     let synced =
@@ -68,7 +62,7 @@ fn random_histories() {
         "{} copies ruined, {} of them put back",
         ruined[0], ruined[1]
     );
-    assert!(failures.is_empty(), "\n{words}");
+    assert!(failures.is_empty(), "{}", words(&failures, repeat));
     if reports.len() > 100 {
         let histories = reports.len() as u64;
         assert!(sum(|report| report.answered) > 20 * histories);
@@ -83,11 +77,7 @@ fn random_histories() {
 /// Seeds that found something once must never again.
 #[test]
 fn regression_seeds() {
-    let seeds = REGRESSIONS
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim());
-    for seed in seeds.filter(|seed| !seed.is_empty()) {
-        let seed = seed.parse().unwrap();
+    for seed in kept(REGRESSIONS) {
         if let Err(violation) = run_caught(&Plan::random(seed)) {
             panic!("{violation}\n  to repeat: {}", repeat(seed));
         }

@@ -72,11 +72,13 @@ pub enum Planted {
     MembersUnsaid,
     /// A leader's snapshot is put in place before what stands behind it has come.
     SnapshotAlone,
+    /// A leader that is to take no clients takes them.
+    LeaderServes,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::AckNamesNext,
         Self::DurableBeforeSync,
         Self::LogTailLost,
@@ -109,6 +111,7 @@ impl Planted {
         Self::ReadOnlyTakesWrites,
         Self::ReadOnlyForAll,
         Self::SnapshotAlone,
+        Self::LeaderServes,
     ];
 }
 
@@ -152,6 +155,8 @@ pub struct Plan {
     pub changes: bool,
     /// After so many ticks without a leader a server shows what it has; some clients are content with that.
     pub read_only_ticks: Option<i64>,
+    /// Whether who leads takes clients, too.
+    pub leader_serves: bool,
     /// Whether sessions begin as one server's.
     pub local_sessions: LocalSessions,
     /// How many clients.
@@ -215,13 +220,17 @@ impl Plan {
             slow_disks: rng.chance(1, 4),
             full_disks: rng.chance(1, 6),
             clock_jumps: rng.chance(1, 4),
-            // Whose whole copy others need is not told of members that change.
-            damage: !changes && apart.chance(1, 4),
+            damage: if changes {
+                Rng::new(seed ^ 0x6d61_7200).chance(1, 4)
+            } else {
+                apart.chance(1, 4)
+            },
         };
         Self {
             seed,
             spares,
             changes,
+            leader_serves: !Rng::new(seed ^ 0x6c65_6164).chance(1, 8),
             read_only_ticks: *apart.pick(&[None, None, Some(1), Some(3)]),
             local_sessions: *apart.pick(&[
                 LocalSessions::Off,
@@ -278,6 +287,9 @@ impl Plan {
             self.read_only_ticks = Some(1);
             self.faults.crashes = true;
             self.faults.count = 30;
+        }
+        if matches!(planted, Planted::LeaderServes) {
+            self.leader_serves = false;
         }
         if matches!(planted, Planted::ForeignSessionLetIn) {
             self.local_sessions = LocalSessions::Upgraded;

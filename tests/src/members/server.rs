@@ -41,7 +41,7 @@ pub(super) enum Step {
     Close(ConnId),
     Synced(ConnId, i32, Option<Text>),
     Answered(ConnId, i32, Answer),
-    Serve(bool),
+    Serve(Service),
     ServeReadOnly,
     Config(Text, i64),
     ReplaceState(ZabEffect),
@@ -189,6 +189,7 @@ fn replica_params(plan: &Plan, server: Node) -> ReplicaParams {
         reconfig_enabled: plan.changes,
         standalone: STANDALONE,
         local_sessions: plan.local_sessions,
+        leader_serves: plan.leader_serves,
         read_only_after_ms: plan.read_only_ticks.map(|ticks| ticks * plan.tick_ms),
         ..ReplicaParams::default()
     }
@@ -451,7 +452,7 @@ impl World {
                     continue;
                 }
                 // Nobody asks for it in these runs.
-                Effect::QuotaExceeded { .. } | Effect::ServeNobody => continue,
+                Effect::QuotaExceeded { .. } => continue,
                 Effect::ServeReadOnly => Step::ServeReadOnly,
                 Effect::Peer(
                     effect @ (ZabEffect::Truncate { .. } | ZabEffect::ReceiveSnapshot { .. }),
@@ -467,9 +468,18 @@ impl World {
                 Effect::Answered { conn, xid, answer } => Step::Answered(conn, xid, answer),
                 Effect::Serve => {
                     self.on_reign(id);
-                    Step::Serve(true)
+                    Step::Serve(Service::Full)
                 }
-                Effect::StopServing => Step::Serve(false),
+                Effect::ServeNobody => {
+                    self.on_reign(id);
+                    let serves = self.plan.has(Planted::LeaderServes);
+                    Step::Serve(if serves {
+                        Service::Full
+                    } else {
+                        Service::Others
+                    })
+                }
+                Effect::StopServing => Step::Serve(Service::None),
                 Effect::Config { .. } if self.plan.has(Planted::MembersUnsaid) => continue,
                 Effect::Config { text, version } => Step::Config(text, version),
             };
@@ -572,8 +582,10 @@ impl World {
                         .step(self.now_us, "read only", id.cast_unsigned());
                     self.server(id).state.set_service(Service::ReadOnly);
                 }
-                Step::Serve(true) => self.begin_to_serve(id)?,
-                Step::Serve(false) => {
+                Step::Serve(service @ (Service::Full | Service::Others)) => {
+                    self.begin_to_serve(id, service)?;
+                }
+                Step::Serve(_) => {
                     self.deliver_outputs(id, &mut outputs);
                     let server = self.server(id);
                     server.state.set_service(Service::None);
@@ -629,7 +641,7 @@ impl World {
         Ok(())
     }
 
-    fn begin_to_serve(&mut self, id: Node) -> Check {
+    fn begin_to_serve(&mut self, id: Node, service: Service) -> Check {
         let now_us = self.now_us;
         self.trace.step(now_us, "serve", id.cast_unsigned());
         let runs = self.plan.has(Planted::ClockRuns);
@@ -651,7 +663,7 @@ impl World {
         self.check_members(id)?;
         let server = self.server(id);
         server.verified = count;
-        server.state.set_service(Service::Full);
+        server.state.set_service(service);
         server.serving_since_us = Some(now_us);
         server.disturbed_us = now_us;
         if leads && runs {

@@ -35,6 +35,8 @@ pub(super) struct Sessions {
     leaders: BTreeMap<Node, BTreeMap<i64, Sign>>,
     /// Frames of clients, in microseconds, and the servers that took them.
     heard: BTreeMap<i64, VecDeque<(i64, Node)>>,
+    /// The server that let its client in last.
+    places: BTreeMap<i64, Node>,
 }
 
 impl Sessions {
@@ -63,8 +65,20 @@ impl Sessions {
         self.leaders.insert(leader, signs.collect());
     }
 
-    /// A server takes a client's frame.
+    /// A server lets a session's client in.
+    pub(super) fn on_let_in(&mut self, session: i64, server: Node) {
+        self.places.insert(session, server);
+    }
+
+    /// A server takes a client's frame. Where the client has left for another server it is none that anybody waits for.
     pub(super) fn on_heard(&mut self, session: i64, server: Node, now_us: i64) {
+        if self
+            .places
+            .get(&session)
+            .is_some_and(|place| *place != server)
+        {
+            return;
+        }
         let heard = self.heard.entry(session).or_default();
         heard.push_back((now_us, server));
         if heard.len() > 64 {

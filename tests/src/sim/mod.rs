@@ -51,17 +51,11 @@ pub fn run_seed(seed: u64) -> Result<Report, Violation> {
 /// # Errors
 /// The first promise that was found broken.
 pub fn run_caught(plan: &Plan) -> Result<Report, Violation> {
-    let caught = std::panic::catch_unwind(|| run(plan));
-    caught.unwrap_or_else(|panic| {
-        let words = panic
-            .downcast_ref::<String>()
-            .cloned()
-            .or_else(|| {
-                panic
-                    .downcast_ref::<&str>()
-                    .map(|words| (*words).to_owned())
-            })
-            .unwrap_or_default();
-        check::broken(check::server_stays_up::NAME, format!("a panic: {words}"))
-    })
+    crate::seeds::caught(
+        || run(plan),
+        |what| Violation {
+            invariant: check::server_stays_up::NAME,
+            what,
+        },
+    )
 }

@@ -7,6 +7,7 @@ pub mod acknowledged_stays;
 pub mod ephemerals_follow_sessions;
 pub mod heals_and_serves;
 pub mod heard_is_kept;
+pub mod leaders_only_lead;
 pub mod local_sessions_stay;
 pub mod members_follow_history;
 pub mod one_history;
