@@ -1,13 +1,14 @@
 //! Why a command failed: what is said about it, and the exit code.
 //!
 //! ZooKeeper: `CliWrapperException` and the other `CliException`s. The Java shell knows two exit codes for what went
-//! wrong; [`Kind`] tells more.
+//! wrong; [`Kind`](crate::exit::Kind) tells more.
 
 use std::io;
 
 use jute_codec::ErrorCode;
 use thiserror::Error;
 
+pub(crate) use crate::exit::Kind;
 use crate::flags::FlagError;
 use crate::path::PathError;
 
@@ -15,56 +16,6 @@ use crate::path::PathError;
 const EXIT_ERROR: u8 = 1;
 /// Exit code of a command that does not exist.
 const EXIT_UNKNOWN_COMMAND: u8 = 127;
-
-/// Who has to do something about a failure, as the exit code tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// None of the others. From `diff`: the two are different.
-    Other = 1,
-    /// The command line is wrong, or the input is.
-    Usage = 2,
-    /// There is no such node.
-    NoNode = 3,
-    /// The tree is not as the command needs it: exists already, not empty, another version.
-    Conflict = 4,
-    /// An access control list or a credential stands against it.
-    NotAllowed = 5,
-    /// There is no server, or it does not answer.
-    Unreachable = 6,
-    /// The session has ended.
-    SessionLost = 7,
-    /// The server does not do that, or not now.
-    Refused = 8,
-    /// A file or another program on this machine.
-    Local = 9,
-    /// There is no such command.
-    UnknownCommand = 127,
-}
-
-impl Kind {
-    /// The exit code.
-    pub(crate) const fn code(self) -> u8 {
-        self as u8
-    }
-
-    fn of_code(code: i32) -> Self {
-        let Some(code) = ErrorCode::from_i32(code) else {
-            return Self::Other;
-        };
-        match code {
-            ErrorCode::NoNode => Self::NoNode,
-            ErrorCode::NodeExists
-            | ErrorCode::NotEmpty
-            | ErrorCode::BadVersion
-            | ErrorCode::NoChildrenForEphemerals => Self::Conflict,
-            ErrorCode::NoAuth | ErrorCode::AuthFailed | ErrorCode::InvalidAcl => Self::NotAllowed,
-            ErrorCode::ConnectionLoss | ErrorCode::OperationTimeout => Self::Unreachable,
-            ErrorCode::SessionExpired | ErrorCode::SessionMoved => Self::SessionLost,
-            ErrorCode::BadArguments => Self::Usage,
-            _ => Self::Refused,
-        }
-    }
-}
 
 /// The end of a command that did not do what it should.
 #[derive(Debug, Error)]
@@ -89,6 +40,8 @@ pub(crate) enum Failure {
         reason: String,
         code: ErrorCode,
         path: Option<String>,
+        /// Whether it was a change that may have been made all the same.
+        is_ambiguous: bool,
     },
     #[error("write output: {0}")]
     Output(#[from] io::Error),
@@ -121,6 +74,9 @@ impl Failure {
             Self::Flags(_) | Self::Usage(_) | Self::Path(_) => Kind::Usage,
             Self::UnknownCommand(_) => Kind::UnknownCommand,
             Self::Server { code, .. } => Kind::of_code(*code),
+            Self::NoReply {
+                is_ambiguous: true, ..
+            } => Kind::Unknown,
             Self::NoReply { code, .. } => Kind::of_code(code.code()),
             Self::Output(_) => Kind::Local,
             Self::Told { kind, .. } => *kind,
@@ -225,15 +181,15 @@ mod tests {
     #[test]
     fn each_kind_has_a_code() {
         for (failure, code) in [
-            (server(-101, None), 3),
-            (server(-110, None), 4),
-            (server(-103, None), 4),
-            (server(-102, None), 5),
-            (server(-112, None), 7),
-            (server(-6, None), 8),
-            (server(-4711, None), 1),
-            (Failure::usage("x"), 2),
-            (Failure::told(Kind::Local, "x"), 9),
+            (server(-101, None), 66),
+            (server(-110, None), 73),
+            (server(-103, None), 73),
+            (server(-102, None), 77),
+            (server(-112, None), 76),
+            (server(-6, None), 78),
+            (server(-4711, None), 70),
+            (Failure::usage("x"), 64),
+            (Failure::told(Kind::Local, "x"), 74),
             (Failure::UnknownCommand("x".into()), 127),
         ] {
             assert_eq!(failure.kind().code(), code, "{failure:?}");

@@ -378,7 +378,7 @@ impl Handle {
             None => self
                 .client(None)?
                 .call_all(requests)
-                .map_err(|error| client_failure(&error, None))?,
+                .map_err(|error| client_failure(&error, None, requests.iter().any(is_change)))?,
         };
         let outcome = |(reply, path): (Result<Bytes, i32>, &str)| {
             reply.map_err(|code| Failure::Server {
@@ -414,7 +414,7 @@ impl Handle {
         let client = self.client(None)?;
         client
             .await_event(patience)
-            .map_err(|error| client_failure(&error, None))
+            .map_err(|error| client_failure(&error, None, false))
     }
 
     /// Leaves a persistent watch.
@@ -488,6 +488,7 @@ impl Handle {
                 reason,
                 code: ErrorCode::MarshallingError,
                 path: path.map(str::to_owned),
+                is_ambiguous: false,
             }
         })
     }
@@ -499,7 +500,7 @@ impl Handle {
         let client = self.client(path)?;
         client
             .call(request)
-            .map_err(|error| client_failure(&error, path))
+            .map_err(|error| client_failure(&error, path, is_change(request)))
     }
 
     /// The open connection, opened if need be. `path` is what a failure is put down to.
@@ -547,7 +548,7 @@ fn invalid_acl() -> Failure {
     }
 }
 
-fn client_failure(error: &ClientError, path: Option<&str>) -> Failure {
+fn client_failure(error: &ClientError, path: Option<&str>, is_change: bool) -> Failure {
     let path = path.map(str::to_owned);
     let code = match error {
         ClientError::Server(code) => return Failure::Server { code: *code, path },
@@ -559,7 +560,24 @@ fn client_failure(error: &ClientError, path: Option<&str>) -> Failure {
         reason: error.to_string(),
         code,
         path,
+        is_ambiguous: is_change,
     }
+}
+
+/// Whether a request changes the tree, so that it matters whether it was carried out.
+fn is_change(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Create(_)
+            | Request::Create2(_)
+            | Request::CreateContainer(_)
+            | Request::CreateTtl(_)
+            | Request::Delete(_)
+            | Request::Multi(_)
+            | Request::Reconfig(_)
+            | Request::SetAcl(_)
+            | Request::SetData(_)
+    )
 }
 
 fn connect_failure(error: &ConnectError, path: Option<&str>) -> Failure {
@@ -571,6 +589,7 @@ fn connect_failure(error: &ConnectError, path: Option<&str>) -> Failure {
         reason: error.to_string(),
         code,
         path: path.map(str::to_owned),
+        is_ambiguous: false,
     }
 }
 

@@ -7,6 +7,7 @@ use std::fs;
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::exit::Kind;
 use crate::failure::Failure;
 use crate::output::Format;
 
@@ -72,6 +73,19 @@ pub(crate) enum InvocationError {
     /// Its TLS and SASL settings would be passed over in silence otherwise.
     #[error("Error: -client-configuration is not supported")]
     ClientConfiguration,
+}
+
+impl InvocationError {
+    /// The exit code: of options that the Java shell has, its own.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            // That of an invalid invocation there.
+            Self::ClientConfiguration => 2,
+            Self::Timeout(_) => Kind::Differs.code(),
+            Self::NoValue(_) | Self::Credential | Self::Output(_) => Kind::Usage.code(),
+            Self::CredentialFile { .. } => Kind::Local.code(),
+        }
+    }
 }
 
 impl Invocation {

@@ -246,7 +246,7 @@ impl Lasting {
             tokio::select! {
                 result = future => result,
                 () = interrupt.notified() => Err(Failure::told(
-                    Kind::Other,
+                    Kind::Unknown,
                     "interrupted: what had been sent may have been done or not",
                 )),
             }
@@ -538,6 +538,7 @@ fn failure(error: &Error, path: Option<&str>) -> Failure {
             reason: other.to_string(),
             code: other.code().unwrap_or(ErrorCode::SystemError),
             path,
+            is_ambiguous: other.is_ambiguous(),
         },
     }
 }

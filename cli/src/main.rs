@@ -9,6 +9,7 @@ mod bench;
 mod client;
 mod commands;
 mod completions;
+mod exit;
 mod failure;
 mod flags;
 mod format;
@@ -31,6 +32,7 @@ use std::process::ExitCode;
 use bench::BenchError;
 use client::{ConnectString, ConnectStringError, SessionOptions};
 use commands::{Line, VERSION_LINE};
+use exit::Kind;
 use failure::Failure;
 use handle::Handle;
 use invocation::{Invocation, InvocationError, Run};
@@ -39,9 +41,6 @@ use shell::Shell;
 use thiserror::Error;
 use zab::path;
 
-/// Exit code of a command line that asks for what is not there, as the Java shell's invalid invocation.
-const EXIT_INVALID_INVOCATION: u8 = 2;
-
 /// The end of a run that did not do what it should.
 #[derive(Debug, Error)]
 enum Fatal {
@@ -49,6 +48,9 @@ enum Fatal {
     Invocation(#[from] InvocationError),
     #[error("Error: -server: {0}")]
     Server(#[from] ConnectStringError),
+    /// The same, before what the Java shell does, too.
+    #[error("Error: -server: {0}")]
+    JavaServer(ConnectStringError),
     #[error("{failure}")]
     Command { failure: Failure, code: u8 },
     #[error(transparent)]
@@ -60,8 +62,10 @@ enum Fatal {
 impl Fatal {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Invocation(InvocationError::ClientConfiguration) => EXIT_INVALID_INVOCATION,
-            Self::Invocation(_) | Self::Server(_) | Self::Bench(_) => 1,
+            Self::Invocation(error) => error.exit_code(),
+            Self::Server(_) => Kind::Usage.code(),
+            Self::JavaServer(_) => Kind::Differs.code(),
+            Self::Bench(error) => error.kind().code(),
             Self::Command { code, .. } => *code,
             Self::Recipe(error) => error.exit_code(),
         }
@@ -122,7 +126,7 @@ fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Fatal> {
         Invocation::Version => writeln!(out, "{VERSION_LINE}").map_err(Failure::from)?,
         Invocation::Run(run) => match run.words.split_first() {
             None => {
-                let connect = ConnectString::parse(&run.server)?;
+                let connect = ConnectString::parse(&run.server).map_err(Fatal::JavaServer)?;
                 return Ok(interactive::run(&run, connect, out, err)?);
             }
             Some((name, words)) if recipe::is_recipe(name, words) => {
@@ -152,7 +156,11 @@ fn run_command(run: Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
             out,
         )?);
     }
-    let line = Line::parse(&run.words, run.format)?;
+    // What is wrong with the form of output is wrong with an option of zab's own.
+    let line = Line::parse(&run.words, run.format).map_err(|failure| Fatal::Command {
+        code: failure.kind().code(),
+        failure,
+    })?;
     if line.is_java() {
         writeln!(out, "Connecting to {}", run.server).map_err(Failure::from)?;
     }
@@ -160,7 +168,11 @@ fn run_command(run: Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
         timeout_ms: run.timeout_ms,
         read_only_allowed: run.read_only_allowed,
     };
-    let zk = Handle::new(ConnectString::parse(&run.server)?, options, run.credentials);
+    let connect = match ConnectString::parse(&run.server) {
+        Err(error) if line.is_java() => return Err(Fatal::JavaServer(error)),
+        connect => connect?,
+    };
+    let zk = Handle::new(connect, options, run.credentials);
     let mut shell = Shell::new(zk, out, err);
     let mut result = Ok(());
     if run.wait_for_connection {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::client::ConnectString;
+use crate::exit;
 use crate::forward;
 
 /// The command's name.
@@ -48,7 +49,7 @@ struct Member {
     problems: Vec<String>,
 }
 
-/// Carries it out; the exit code: 0 when nothing is in the way, 1 when something is, 2 for words that say nothing.
+/// Carries it out; the exit code: 0 when nothing is in the way, 1 when something is, or that of words that say nothing.
 ///
 /// # Errors
 /// When nothing can be printed.
@@ -65,7 +66,7 @@ pub(crate) fn run(words: &[OsString], out: &mut dyn Write, err: &mut dyn Write) 
         Ok(parsed) => parsed,
         Err(problem) => {
             writeln!(err, "{problem}")?;
-            return Ok(2);
+            return Ok(exit::USAGE);
         }
     };
     let members: Vec<_> = servers

@@ -288,5 +288,6 @@ fn decode<T: Jute>(body: &Bytes) -> Result<T, Failure> {
         reason: format!("the server sent a reply that cannot be read: {source}"),
         code: ErrorCode::MarshallingError,
         path: None,
+        is_ambiguous: false,
     })
 }

@@ -425,3 +425,27 @@ fn wrong_use_needs_no_server() {
         assert!(err(&output).ends_with(words), "{output:?}");
     }
 }
+
+/// The kinds that a real server does not give at will.
+#[test]
+fn what_becomes_of_a_session_has_an_exit_code_each() {
+    let expired = || serve(|_| Answer::Code(-112));
+    let gone = || serve(|_| Answer::HangUp);
+    let refused = || serve(|_| Answer::Code(-119));
+    for (server, command, code) in [
+        (expired(), &["tree", "/x"][..], 76),
+        (expired(), &["get", "/x"], 1),
+        (expired(), &["get", "/x", "--output", "json"], 76),
+        // A change may have been made; a read has only not been answered.
+        (gone(), &["set", "/x", "--hex", "00"], 79),
+        (gone(), &["du", "/x"], 69),
+        (gone(), &["set", "/x", "v"], 1),
+        (refused(), &["--output", "json", "set", "/x", "v"], 78),
+    ] {
+        let (output, _) = server.zab(&[], command);
+        assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
+        assert!(!err(&output).is_empty(), "{command:?}");
+    }
+    let (output, _) = gone().zab(&["-timeout", "500"], &["counter", "/x", "set", "1"]);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+}

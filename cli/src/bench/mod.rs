@@ -38,6 +38,7 @@ use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
 use crate::client::{ConnectString, HostPort, SessionOptions};
+use crate::exit::Kind;
 use crate::failure::Failure;
 use crate::handle::{Handle, NewNode};
 use crate::invocation::Run;
@@ -87,6 +88,21 @@ pub(crate) enum BenchError {
     NothingAnswered,
     #[error("Error: replies were not as they must be")]
     Broken,
+}
+
+impl BenchError {
+    /// The kind of it, for the exit code.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Usage(_) | Self::Root(_) => Kind::Usage,
+            Self::RootExists(_) => Kind::Conflict,
+            Self::TooManyConnections { .. } => Kind::Local,
+            Self::NoServer(_) | Self::NothingAnswered => Kind::Unreachable,
+            Self::Part { .. } | Self::Prepare(_) => Kind::Other,
+            Self::Broken => Kind::Differs,
+            Self::Command(failure) => failure.kind(),
+        }
+    }
 }
 
 impl From<io::Error> for BenchError {

@@ -1,6 +1,7 @@
 //! What there is, and how to use it.
 
 use super::{COMMANDS, Command, find_command, syntax};
+use crate::exit;
 use crate::failure::Failure;
 use crate::interactive;
 use crate::recipe;
@@ -155,14 +156,8 @@ Without a command zab reads commands: from the terminal, with an editor, complet
 (~/.zab_history, or ZAB_HISTORY); or from a pipe, a line each, and prints what zkCli.sh prints.";
 
 const EXIT_CODES: &str = "\
-Exit codes of zkCli.sh's commands are zkCli.sh's: 0, 1 for any failure, 127 for an unknown command. Of zab's own
-commands, and with --output or an option of zab's own, they tell the kind:
-    0  done                                    5  not allowed (access control, credential)
-    1  anything else; diff: there are some     6  no server, no answer
-    2  wrong arguments or input                7  the session was lost
-    3  no such node                            8  the server refuses (read-only, quota, whitelist, size)
-    4  exists, not empty, other version        9  a file or program on this machine
-  127  no such command";
+Exit codes of zkCli.sh's commands are zkCli.sh's: 0, 1 for any failure, 127 for an unknown command. All others, and
+these with --output or an option of zab's own, tell the kind; a command that runs another exits as that did:";
 
 /// The help of everything, or of one command.
 pub(crate) fn help_text(name: Option<&str>) -> Result<String, Failure> {
@@ -224,7 +219,7 @@ fn overview() -> String {
     let interactive = interactive::NAMES.iter().map(|(name, _)| *name);
     format!(
         "zab, a shell for zabd and Apache ZooKeeper\n\n    zab [options] [command [arguments]]\n\n{OPTIONS}\n\n{}{}{}{}\
-         zab --help command, or help command in the shell, tells more.\n\n{EXIT_CODES}\n",
+         zab --help command, or help command in the shell, tells more.\n\n{EXIT_CODES}\n{}",
         group("Commands of zkCli.sh:", named(COMMANDS)),
         group("More commands:", own),
         group(
@@ -232,6 +227,7 @@ fn overview() -> String {
             recipes()
         ),
         group("Where more commands follow:", interactive.collect()),
+        exit::all(),
     )
 }
 

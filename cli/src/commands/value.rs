@@ -65,28 +65,39 @@ pub(super) fn input(arguments: &Arguments) -> Result<(Option<Bytes>, usize), Fai
     };
     let data = if arguments.has("b") || arguments.has("base64") {
         let decoded = BASE64.decode(text.trim_ascii());
-        decoded.map_err(|error| Failure::usage(format!("The data is not base64: {error}")))?
+        decoded.map_err(|error| not(format_args!("base64: {error}")))?
     } else if arguments.has("hex") {
         from_hex(&text)?
     } else {
         if arguments.has("json") {
             serde_json::from_slice::<serde_json::Value>(&text)
-                .map_err(|error| Failure::usage(format!("The data is not JSON: {error}")))?;
+                .map_err(|error| not(format_args!("JSON: {error}")))?;
         }
         text
     };
     Ok((Some(data.into()), words))
 }
 
+/// What is to be written is not of the form it should have.
+fn not(what: std::fmt::Arguments<'_>) -> Failure {
+    Failure::told(Kind::Input, format!("The data is not {what}"))
+}
+
 /// Says why a server may have hung up on data.
 pub(super) fn explain(failure: Failure, bytes: usize) -> Failure {
     match failure {
-        Failure::NoReply { reason, code, path } if bytes > USUAL_BYTES_MAX => Failure::NoReply {
+        Failure::NoReply {
+            reason,
+            code,
+            path,
+            is_ambiguous,
+        } if bytes > USUAL_BYTES_MAX => Failure::NoReply {
             reason: format!(
                 "{reason}\nThe data has {bytes} bytes; a server takes about 1 MiB unless its jute.maxbuffer is larger"
             ),
             code,
             path,
+            is_ambiguous,
         },
         other => other,
     }
@@ -117,7 +128,9 @@ fn from_hex(text: &[u8]) -> Result<Vec<u8>, Failure> {
         _ => None,
     });
     pairs.collect::<Option<_>>().ok_or_else(|| {
-        Failure::usage("The data is not hexadecimal: it takes two digits for each byte")
+        not(format_args!(
+            "hexadecimal: it takes two digits for each byte"
+        ))
     })
 }
 
@@ -138,7 +151,7 @@ pub(super) fn print(
         }
     } else if arguments.has("json") {
         let value: serde_json::Value = serde_json::from_slice(data).map_err(|error| {
-            Failure::told(Kind::Other, format!("The data is not JSON: {error}"))
+            Failure::told(Kind::Input, format!("The data is not JSON: {error}"))
         })?;
         shell.say(format_args!("{value:#}"))?;
     } else if arguments.has("hex") {

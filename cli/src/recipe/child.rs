@@ -190,7 +190,7 @@ pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = match (status.code(), status.signal()) {
         (Some(code), _) => u8::try_from(code),
         (None, Some(signal)) => u8::try_from(i32::from(exit::SIGNAL) + signal),
-        (None, None) => Ok(exit::UNAVAILABLE),
+        (None, None) => Ok(exit::Kind::Other.code()),
     };
     code.unwrap_or(u8::MAX)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -71,7 +71,7 @@ pub(super) async fn config(
         _ => {}
     }
     let client = site.connect().await?;
-    let done = ask(&client, &options, out).await;
+    let done = site.answered(&client, ask(&client, &options, out)).await;
     close(&client).await;
     done.map(|()| 0)
 }
@@ -213,7 +213,10 @@ async fn edited(
         document.values.clear();
     }
     if let Some(file) = &edit.file {
-        let text = fs::read_to_string(file)?;
+        let text = fs::read_to_string(file).map_err(|source| RecipeError::File {
+            name: file.display().to_string(),
+            source,
+        })?;
         for (key, value) in read_values(file, &text)? {
             document.values.insert(key, value);
         }
@@ -249,8 +252,8 @@ fn read_values(file: &Path, text: &str) -> Result<BTreeMap<String, Value>, Recip
             })
             .collect());
     }
-    let json: BTreeMap<String, serde_json::Value> =
-        serde_json::from_str(text).map_err(io::Error::from)?;
+    let json: BTreeMap<String, serde_json::Value> = serde_json::from_str(text)
+        .map_err(|error| RecipeError::Input(format!("{}: {error}", file.display())))?;
     Ok(json
         .into_iter()
         .map(|(key, value)| {

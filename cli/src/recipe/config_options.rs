@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use zab::config::{Kind, Namespace};
 
-use super::options::{pair, seconds};
+use super::options::{MORE_CODES, pair, seconds};
+use crate::exit::{self, Kind as Exit};
 
 /// The configuration centre: values of applications, published together, followed by instances.
 ///
@@ -14,7 +15,7 @@ use super::options::{pair, seconds};
 /// is described in docs/config-centre.md. Without one of these words `zab config` prints the ensemble's own
 /// configuration, as zkCli.sh.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab config", no_binary_name = true, disable_version_flag = true, after_help = CODES)]
+#[command(name = "zab config", no_binary_name = true, disable_version_flag = true, after_help = codes())]
 pub(crate) struct Config {
     /// The node of the configuration centre.
     #[arg(long, default_value = "/config", global = true)]
@@ -23,13 +24,44 @@ pub(crate) struct Config {
     pub(crate) action: Action,
 }
 
-const CODES: &str = "\
-Exit codes:
-   0  done; of run that of the command
-  64  the command line cannot be followed, or a value is not of its type
-  69  no server is to be had, or a server said no
-  75  there is no such key or revision, or somebody has published since: nothing was changed
-  77  the connection was lost: it may be published or not";
+fn codes() -> String {
+    let codes = exit::lines(
+        &[
+            Exit::Done,
+            Exit::Usage,
+            Exit::Input,
+            Exit::NoNode,
+            Exit::Unreachable,
+            Exit::Conflict,
+            Exit::Local,
+            Exit::NotAllowed,
+            Exit::Unknown,
+        ],
+        &[
+            (
+                Exit::Done,
+                "done; of run and render --hook that of the command",
+            ),
+            (
+                Exit::Input,
+                "a value is not of its type, or a file not of its form: nothing was changed",
+            ),
+            (
+                Exit::NoNode,
+                "there is no such key, revision or grey release",
+            ),
+            (
+                Exit::Conflict,
+                "somebody has published since, or there is a grey release: nothing was changed",
+            ),
+            (
+                Exit::Unknown,
+                "the connection was lost: it may be published or not",
+            ),
+        ],
+    );
+    format!("Exit codes:\n{codes}{MORE_CODES}")
+}
 
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]

@@ -30,8 +30,10 @@ use zab::path::PathError;
 use zab::recipes::counter::CounterError;
 use zab::recipes::id::IdError;
 use zab::recipes::semaphore::SemaphoreError;
-use zab::{Client, ConnectString, Credential, Error as SessionError, Options};
+use zab::{Client, ConnectString, Credential, Error as SessionError, Options, State};
 
+pub(crate) use crate::exit;
+use crate::exit::Kind;
 use crate::invocation::Run;
 
 /// The commands, with what the usage says about their arguments.
@@ -63,25 +65,6 @@ pub(crate) const COMMANDS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Exit codes, after `sysexits.h` where it has one.
-pub(crate) mod exit {
-    /// The command line cannot be followed.
-    pub(crate) const USAGE: u8 = 64;
-    /// No server, or a server said no.
-    pub(crate) const UNAVAILABLE: u8 = 69;
-    /// What was wanted was not to be had, now or in time.
-    pub(crate) const NOT_OBTAINED: u8 = 75;
-    /// What was held was lost while the command ran.
-    pub(crate) const LOST: u8 = 76;
-    /// The connection was lost: the change may have been made or not.
-    pub(crate) const UNKNOWN: u8 = 77;
-    /// The command cannot be run, and is not there, as of shells.
-    pub(crate) const NOT_EXECUTABLE: u8 = 126;
-    pub(crate) const NOT_FOUND: u8 = 127;
-    /// What a signal's number is added to, as in shells.
-    pub(crate) const SIGNAL: u8 = 128;
-}
-
 /// Why a recipe came to nothing.
 #[derive(Debug, Error)]
 pub(crate) enum RecipeError {
@@ -109,6 +92,10 @@ pub(crate) enum RecipeError {
     NoKey(String),
     #[error("zab: {0}")]
     Acl(String),
+    #[error("zab: {0}")]
+    Input(String),
+    #[error("zab: {name}: {source}")]
+    File { name: String, source: io::Error },
     #[error("zab: run {command}: {source}")]
     Command { command: String, source: io::Error },
     #[error("zab: {0}")]
@@ -117,35 +104,41 @@ pub(crate) enum RecipeError {
 
 impl RecipeError {
     pub(crate) fn exit_code(&self) -> u8 {
+        self.kind().code()
+    }
+
+    fn kind(&self) -> Kind {
         match self {
-            Self::Usage(_) | Self::Path(_) | Self::Acl(_) | Self::Check(_) => exit::USAGE,
-            Self::Naming(NamingError::Name { .. } | NamingError::TooLarge(_)) => exit::USAGE,
-            Self::State(StateError::Foreign(_) | StateError::NoPlace) => exit::USAGE,
-            Self::Naming(NamingError::Permanent(_)) => exit::NOT_OBTAINED,
-            Self::Config(CentreError::Model(ModelError::Value { .. })) => exit::USAGE,
-            Self::NoKey(_)
-            | Self::Config(
-                CentreError::Stale { .. }
-                | CentreError::NoRevision { .. }
-                | CentreError::NoGrey(_)
-                | CentreError::GreyPending(_),
-            ) => exit::NOT_OBTAINED,
-            Self::Session(SessionError::Path(_)) => exit::USAGE,
+            Self::Usage(_) | Self::Path(_) | Self::Acl(_) | Self::Check(_) => Kind::Usage,
+            Self::Naming(NamingError::Name { .. } | NamingError::TooLarge(_))
+            | Self::State(StateError::NoPlace) => Kind::Usage,
+            Self::Naming(NamingError::Permanent(_)) => Kind::Conflict,
             Self::Session(error)
             | Self::Semaphore(SemaphoreError::Session(error))
             | Self::Counter(CounterError::Session(error))
-            | Self::Id(IdError::Session(error))
+            | Self::Id(IdError::Session(error) | IdError::Counter(CounterError::Session(error)))
             | Self::Config(CentreError::Session(error))
-            | Self::Naming(NamingError::Session(error))
-                if error.is_ambiguous() =>
-            {
-                exit::UNKNOWN
-            }
+            | Self::Naming(NamingError::Session(error)) => Kind::of_session(error),
+            Self::NoKey(_)
+            | Self::Config(CentreError::NoRevision { .. } | CentreError::NoGrey(_)) => Kind::NoNode,
+            Self::Config(CentreError::Stale { .. } | CentreError::GreyPending(_))
+            | Self::Semaphore(SemaphoreError::OtherPermits { .. }) => Kind::Conflict,
+            Self::Config(CentreError::Model(ModelError::Namespace(_))) => Kind::Usage,
+            Self::Input(_)
+            | Self::State(StateError::Foreign(_))
+            | Self::Config(CentreError::Model(_))
+            | Self::Counter(CounterError::NoNumber { .. })
+            | Self::Id(IdError::Counter(CounterError::NoNumber { .. })) => Kind::Input,
             Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                exit::NOT_FOUND
+                Kind::UnknownCommand
             }
-            Self::Command { .. } => exit::NOT_EXECUTABLE,
-            _ => exit::UNAVAILABLE,
+            Self::Command { .. } => Kind::NotExecutable,
+            Self::File { .. } | Self::Io(_) | Self::State(_) => Kind::Local,
+            Self::Config(_)
+            | Self::Counter(_)
+            | Self::Id(_)
+            | Self::Naming(_)
+            | Self::Semaphore(_) => Kind::Refused,
         }
     }
 }
@@ -218,6 +211,25 @@ pub(crate) struct Site {
 impl Site {
     async fn connect(&self) -> Result<Client, SessionError> {
         Client::connect(self.connect.clone(), self.options.clone()).await
+    }
+
+    /// Waits for what is asked for, and no longer when no server has been heard of for the session's time. Nothing is
+    /// on its way to a server then.
+    async fn answered<T>(
+        &self,
+        client: &Client,
+        asked: impl Future<Output = Result<T, RecipeError>>,
+    ) -> Result<T, RecipeError> {
+        let mut states = client.states();
+        tokio::select! {
+            biased;
+            answer = asked => answer,
+            _ = states.wait_for(|state| *state == State::Overdue) => Err(SessionError::NoServer {
+                waited_ms: self.options.timeout.as_millis(),
+                reasons: client.reasons(),
+            }
+            .into()),
+        }
     }
 }
 

@@ -5,16 +5,68 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::process::Signal;
 
-/// Exit codes of commands that run another.
-const RUNNING: &str = "\
-Exit codes: that of COMMAND, or 128 and the number of the signal that ended it;
-  64  the command line cannot be followed
-  69  no server is to be had, or a server said no; COMMAND was not run
-  75  it was not to be had, now (--try) or in time (--timeout); COMMAND was not run
-  76  it was lost while COMMAND ran, which was told by --signal and had --grace to end
- 126  COMMAND cannot be run
- 127  there is no COMMAND
+use crate::exit::{self, Kind};
 
+/// Exit codes of commands that run another, and what it finds around it.
+fn running() -> String {
+    let codes = exit::lines(
+        &[
+            Kind::Usage,
+            Kind::Unreachable,
+            Kind::NotObtained,
+            Kind::SessionLost,
+            Kind::NotAllowed,
+            Kind::NotExecutable,
+            Kind::UnknownCommand,
+        ],
+        &[
+            (
+                Kind::Unreachable,
+                "no server, or no answer; COMMAND was not run",
+            ),
+            (
+                Kind::NotObtained,
+                "it was not to be had, now (--try) or in time (--timeout); COMMAND was not run",
+            ),
+            (
+                Kind::SessionLost,
+                "it was lost while COMMAND ran, which was told by --signal and had --grace to end",
+            ),
+            (
+                Kind::NotAllowed,
+                "not allowed: access control, or a credential; COMMAND was not run",
+            ),
+            (Kind::NotExecutable, "COMMAND cannot be run"),
+            (Kind::UnknownCommand, "there is no COMMAND"),
+        ],
+    );
+    format!(
+        "Exit codes: that of COMMAND, or 128 and the number of the signal that ended it;\n{codes}{MORE_CODES}\n\n\
+         {ENVIRONMENT}"
+    )
+}
+
+/// Exit codes of commands that only ask and change.
+fn asking() -> String {
+    let codes = exit::lines(
+        &[
+            Kind::Done,
+            Kind::Usage,
+            Kind::Input,
+            Kind::Unreachable,
+            Kind::NotObtained,
+            Kind::NotAllowed,
+            Kind::Refused,
+            Kind::Unknown,
+        ],
+        &[(Kind::NotObtained, "it was not to be had, now or in time")],
+    );
+    format!("Exit codes:\n{codes}{MORE_CODES}")
+}
+
+pub(super) const MORE_CODES: &str = "All of them are in zab --help.";
+
+const ENVIRONMENT: &str = "\
 COMMAND finds in its environment
   ZAB_FENCING_TOKEN  a number greater than that of whoever held it before (not so for --shared, where several
                      hold it at a time). Present it with every change outside; whoever is changed should refuse
@@ -24,15 +76,6 @@ COMMAND finds in its environment
 
 COMMAND runs in a process group of its own, which gets the signals, unless the standard input is a terminal. If zab
 itself is killed COMMAND gets --signal at once; what it holds stays until the session expires.";
-
-/// Exit codes of commands that only ask and change.
-const ASKING: &str = "\
-Exit codes:
-   0  done
-  64  the command line cannot be followed
-  69  no server is to be had, or a server said no
-  75  it was not to be had, now or in time
-  77  the connection was lost: the change may have been made or not";
 
 /// How a command is run, and how it is told that what it ran under is lost.
 #[derive(Debug, Clone, Args)]
@@ -54,7 +97,7 @@ pub(crate) struct Running {
 /// locks and kazoo's Lock, WriteLock and ReadLock on the same PATH; with -n it is Curator's InterProcessSemaphoreV2 or
 /// kazoo's Semaphore.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab lock", no_binary_name = true, disable_version_flag = true, after_help = RUNNING)]
+#[command(name = "zab lock", no_binary_name = true, disable_version_flag = true, after_help = running())]
 pub(crate) struct Lock {
     /// The node of the lock, made if need be.
     pub(crate) path: String,
@@ -86,7 +129,7 @@ pub(crate) struct Lock {
 /// Leads who has been in line at PATH for the longest, together with Curator's LeaderLatch and LeaderSelector and
 /// kazoo's Election.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab elect", no_binary_name = true, disable_version_flag = true, after_help = RUNNING)]
+#[command(name = "zab elect", no_binary_name = true, disable_version_flag = true, after_help = running())]
 pub(crate) struct Elect {
     /// The node of the election, made if need be.
     pub(crate) path: String,
@@ -108,7 +151,7 @@ pub(crate) struct Elect {
 /// A gate is closed while PATH is there (Curator's DistributedBarrier, kazoo's Barrier); a room at PATH is entered and
 /// left together (DoubleBarrier of both).
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab barrier", no_binary_name = true, disable_version_flag = true, after_help = ASKING)]
+#[command(name = "zab barrier", no_binary_name = true, disable_version_flag = true, after_help = asking())]
 pub(crate) struct Barrier {
     /// The node of the barrier.
     pub(crate) path: String,
@@ -145,7 +188,7 @@ pub(crate) enum BarrierAction {
 
 /// A number that many may change.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab counter", no_binary_name = true, disable_version_flag = true, after_help = ASKING)]
+#[command(name = "zab counter", no_binary_name = true, disable_version_flag = true, after_help = asking())]
 pub(crate) struct Counter {
     /// The node of the counter.
     pub(crate) path: String,
@@ -179,7 +222,7 @@ pub(crate) enum CounterAction {
 ///
 /// Items are those of Curator's SimpleDistributedQueue or kazoo's Queue; both kinds are taken.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab queue", no_binary_name = true, disable_version_flag = true, after_help = ASKING)]
+#[command(name = "zab queue", no_binary_name = true, disable_version_flag = true, after_help = asking())]
 pub(crate) struct Queue {
     /// The node of the queue.
     pub(crate) path: String,
@@ -201,7 +244,7 @@ pub(crate) enum QueueAction {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(..=999))]
         priority: u16,
     },
-    /// Take the next item and print it. Exits with 77 if the connection was lost meanwhile and another may have
+    /// Take the next item and print it. Exits with 79 if the connection was lost meanwhile and another may have
     /// taken it, too.
     Take {
         /// Wait for an item no longer than this, in seconds; 0 is not at all.
@@ -216,7 +259,7 @@ pub(crate) enum QueueAction {
 
 /// Numbers that nobody else has.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab id", no_binary_name = true, disable_version_flag = true, after_help = ASKING)]
+#[command(name = "zab id", no_binary_name = true, disable_version_flag = true, after_help = asking())]
 pub(crate) struct Id {
     /// The node of the workers, as /snowflake/NAME of Leaf; of a segment, its counter.
     pub(crate) path: String,

@@ -6,12 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Parser;
 use rustix::process::Signal;
 use tokio::time::{sleep, timeout};
-use zab::Client;
 use zab::recipes::barrier::{Barrier, DoubleBarrier};
 use zab::recipes::counter::{self, Counter};
 use zab::recipes::id::{self, Snowflake, Worker};
 use zab::recipes::lock::Lock;
 use zab::recipes::queue::{Item, Queue, Style};
+use zab::{Client, Error as SessionError};
 
 use super::child::{self, Ending, Orders, Signals};
 use super::lock::close;
@@ -30,7 +30,11 @@ pub(super) async fn barrier(site: &Site, words: &[String]) -> Result<u8, RecipeE
     let options = options::Barrier::try_parse_from(words)?;
     zab::path::validate(&options.path)?;
     let client = site.connect().await?;
-    let done = barrier_action(&client, &options).await;
+    let action = barrier_action(&client, &options);
+    let done = match options.action {
+        BarrierAction::Set | BarrierAction::Remove => site.answered(&client, action).await,
+        BarrierAction::Wait { .. } | BarrierAction::Enter { .. } => action.await,
+    };
     close(&client).await;
     done
 }
@@ -80,7 +84,9 @@ pub(super) async fn counter(
     let options = options::Counter::try_parse_from(words)?;
     zab::path::validate(&options.path)?;
     let client = site.connect().await?;
-    let value = counter_action(&client, &options).await;
+    let value = site
+        .answered(&client, counter_action(&client, &options))
+        .await;
     close(&client).await;
     writeln!(out, "{}", value?)?;
     Ok(0)
@@ -108,7 +114,18 @@ pub(super) async fn queue(
     let options = options::Queue::try_parse_from(words)?;
     zab::path::validate(&options.path)?;
     let client = site.connect().await?;
-    let done = queue_action(&client, &options, out).await;
+    let action = queue_action(&client, &options, out);
+    let done = match options.action {
+        QueueAction::Take { timeout: None } => action.await,
+        QueueAction::Take { .. } => match site.answered(&client, action).await {
+            // It may be gone already.
+            Err(RecipeError::Session(SessionError::NoServer { .. })) => {
+                Err(SessionError::ConnectionLoss.into())
+            }
+            done => done,
+        },
+        _ => site.answered(&client, action).await,
+    };
     close(&client).await;
     done
 }
@@ -132,10 +149,9 @@ async fn queue_action(
             queue.put(item_bytes(item)?, style).await?;
         }
         QueueAction::Take { timeout } => {
-            let item = if timeout.is_some_and(|patience| patience.is_zero()) {
-                queue.try_take().await?
-            } else {
-                within(*timeout, queue.take()).await.transpose()?
+            let item = match timeout {
+                Some(patience) => queue.take_within(*patience).await?,
+                None => Some(queue.take().await?),
             };
             let Some(Item { data, only_here }) = item else {
                 return Ok(exit::NOT_OBTAINED);
@@ -173,7 +189,7 @@ pub(super) async fn id(
     let options = options::Id::try_parse_from(words)?;
     zab::path::validate(&options.path)?;
     let client = site.connect().await?;
-    let ids = ids(&client, &options).await;
+    let ids = site.answered(&client, ids(&client, &options)).await;
     close(&client).await;
     for line in ids? {
         writeln!(out, "{line}")?;

@@ -3,9 +3,12 @@
 //! Items are sequential nodes: `qn-` of Curator's `SimpleDistributedQueue`, `entry-100-` of kazoo's `Queue`, where a
 //! lower number in the middle comes first. Taken are items of both.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jute_codec::proto::CreateFlags;
 use jute_codec::{Acl, ErrorCode};
+use tokio::time::{Instant, timeout_at};
 
 use super::ensure_path;
 use crate::path;
@@ -110,7 +113,7 @@ impl Queue {
         Ok(None)
     }
 
-    /// Takes the next item, or waits for one.
+    /// Takes the next item, or waits for one. Not to be dropped before its end: an item may have been taken.
     ///
     /// # Errors
     /// When the session ends meanwhile.
@@ -122,6 +125,26 @@ impl Queue {
                 return Ok(item);
             }
             change.await?;
+        }
+    }
+
+    /// Takes the next item, or waits for one no longer than this. It ends later where the answer about an item is
+    /// under way: dropping [`Self::take`] then would lose the item.
+    ///
+    /// # Errors
+    /// When the session ends meanwhile.
+    pub async fn take_within(&self, patience: Duration) -> Result<Option<Item>, Error> {
+        let deadline = Instant::now() + patience;
+        ensure_path(&self.client, &self.path).await?;
+        loop {
+            let (_, change) = self.client.children_and_watch(&self.path).await?;
+            if let Some(item) = self.try_take().await? {
+                return Ok(Some(item));
+            }
+            match timeout_at(deadline, change).await {
+                Ok(change) => drop(change?),
+                Err(_) => return Ok(None),
+            }
         }
     }
 

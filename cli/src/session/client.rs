@@ -91,15 +91,23 @@ impl Client {
     /// [`Error::NoServer`] after `patience`; what ended the session, if it is over.
     pub async fn connected(&self, patience: Duration) -> Result<(), Error> {
         let mut states = self.states.clone();
-        let wait = states.wait_for(|state| state.is_connected() || state.is_over());
-        if tokio::time::timeout(patience, wait).await.is_err() {
-            return Err(Error::NoServer {
+        let served = async {
+            // It fails when the session is over, as the request does then.
+            drop(
+                states
+                    .wait_for(|state| state.is_connected() || state.is_over())
+                    .await,
+            );
+            // An answer means that the server has looked at the credentials; or it says what has ended the session.
+            self.exists("/").await.map(drop)
+        };
+        match tokio::time::timeout(patience, served).await {
+            Ok(served) => served,
+            Err(_) => Err(Error::NoServer {
                 waited_ms: patience.as_millis(),
                 reasons: self.reasons(),
-            });
+            }),
         }
-        // An answer means that the server has looked at the credentials; or it says what has ended the session.
-        self.exists("/").await.map(drop)
     }
 
     /// How the session is, and how it becomes.

@@ -82,7 +82,10 @@ fn diff(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Failure>
         0 => Ok(()),
         count => {
             let s = if count == 1 { "" } else { "s" };
-            Err(Failure::told(Kind::Other, format!("{count} difference{s}")))
+            Err(Failure::told(
+                Kind::Differs,
+                format!("{count} difference{s}"),
+            ))
         }
     }
 }

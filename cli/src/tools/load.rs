@@ -63,7 +63,7 @@ impl<'f> Lines<'f> {
     fn wrong(&self, why: impl std::fmt::Display) -> Failure {
         let (name, number) = (self.name, self.number);
         Failure::told(
-            Kind::Usage,
+            Kind::Input,
             format!("{name}, line {number}: {why}; nothing was written"),
         )
     }

@@ -1,6 +1,6 @@
 //! Commands that the Java shell does not have: on subtrees, on files, and on servers.
 //!
-//! They print nothing but their results, and their exit codes tell [`Kind`](crate::failure::Kind)s of failures.
+//! They print nothing but their results, and their exit codes tell [`Kind`](crate::exit::Kind)s of failures.
 
 mod admin;
 mod copy;

@@ -51,15 +51,15 @@ fn revisions_are_published_compared_and_taken_back() {
     refused(
         &server,
         &["config", "publish", "prod/shop", "rate=many"],
-        64,
+        65,
     );
     refused(
         &server,
         &["config", "publish", "prod/shop", "a=1", "--base", "1"],
-        75,
+        73,
     );
-    refused(&server, &["config", "get", "prod/shop", "nothing"], 75);
-    refused(&server, &["config", "promote", "prod/shop"], 75);
+    refused(&server, &["config", "get", "prod/shop", "nothing"], 66);
+    refused(&server, &["config", "promote", "prod/shop"], 66);
     told(&server, &["config", "rollback", "prod/shop", "1"]);
     assert_eq!(
         told(&server, &["config", "get", "prod/shop"]),
@@ -116,8 +116,8 @@ fn an_application_can_be_closed_to_others() {
             .status
             .success()
     );
-    refused(&server, &["config", "get", "prod/closed"], 69);
-    refused(&server, &["config", "publish", "prod/closed", "a=2"], 69);
+    refused(&server, &["config", "get", "prod/closed"], 77);
+    refused(&server, &["config", "publish", "prod/closed", "a=2"], 77);
     assert!(
         ann(&["config", "publish", "prod/closed", "a=2"])
             .status
@@ -126,7 +126,7 @@ fn an_application_can_be_closed_to_others() {
     refused(
         &server,
         &["config", "get", "prod/closed", "--revision", "2"],
-        69,
+        77,
     );
 }
 
@@ -172,7 +172,7 @@ fn programs_on_three_libraries_follow_and_grey_releases_reach_some() {
     until("two have taken the grey one", || {
         holders() == "2\tjava\n2\tpy\n1\twatch"
     });
-    refused(&server, &["config", "publish", "prod/app", "k=no"], 75);
+    refused(&server, &["config", "publish", "prod/app", "k=no"], 73);
     told(&server, &["config", "abandon", "prod/app"]);
     until("all are back", || holders() == "1\tjava\n1\tpy\n1\twatch");
     told(

@@ -456,7 +456,7 @@ fn barriers_queues_counters_and_ids() {
         told(&["counter", "/c/long", "--format", "long", "set", "258"]),
         "258"
     );
-    assert_eq!(code(&output(&server, &["counter", "/c/long"])), 69);
+    assert_eq!(code(&output(&server, &["counter", "/c/long"])), 65);
     told(&["queue", "/q", "put", "one"]);
     told(&["queue", "/q", "put", "two", "--layout", "kazoo"]);
     told(&[
@@ -503,7 +503,7 @@ fn barriers_queues_counters_and_ids() {
     told(&["set", "/leaf/forever/10.0.0.2:80-0000000001", future]);
     assert_eq!(
         code(&output(&server, &["id", "/leaf", "worker", "10.0.0.2:80"])),
-        69
+        78
     );
     told(&["barrier", "/gate", "set"]);
     assert_eq!(

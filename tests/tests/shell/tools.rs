@@ -84,7 +84,7 @@ fn story_of_a_subtree(implementation: Implementation) {
     );
     assert_eq!(ok(server, &["diff", "/t", "/copy", "--acl"]), "");
     let (code, words) = fails(server, &["cp", "/t", "/copy"]);
-    assert_eq!(code, 4);
+    assert_eq!(code, 73);
     assert!(words.starts_with("/copy exists already"), "{words}");
     ok(server, &["set", "/copy/a", "other"]);
     ok(server, &["delete", "/copy/b-1"]);
@@ -101,12 +101,12 @@ fn story_of_a_subtree(implementation: Implementation) {
         ok(server, &["mv", "/copy", "/moved"]),
         "moved 7 nodes (18 B) in one transaction: /copy -> /moved\n"
     );
-    assert_eq!(fails(server, &["tree", "/copy"]).0, 3);
+    assert_eq!(fails(server, &["tree", "/copy"]).0, 66);
     let (code, words) = fails(server, &["mv", "/t", "/t/a/below"]);
-    assert_eq!(code, 2);
+    assert_eq!(code, 64);
     assert!(words.contains("within"), "{words}");
     let (code, words) = fails(server, &["mv", "/t", "/none/t"]);
-    assert_eq!(code, 3);
+    assert_eq!(code, 66);
     assert!(
         words.ends_with("the parent of the target must be there; nothing was moved\n"),
         "{words}"
@@ -142,17 +142,21 @@ fn what_does_not_fit_one_transaction_is_refused_or_goes_stepwise() {
         assert_eq!(ran.code, Some(0), "{ran:?}");
     }
     let (code, words) = fails(server, &["mv", "/big", "/small"]);
-    assert_eq!(code, 8);
+    assert_eq!(code, 78);
     assert!(
         words.contains("does not fit into one transaction"),
         "{words}"
     );
-    assert_eq!(fails(server, &["tree", "/small"]).0, 3, "nothing was moved");
+    assert_eq!(
+        fails(server, &["tree", "/small"]).0,
+        66,
+        "nothing was moved"
+    );
     assert_eq!(
         ok(server, &["mv", "/big", "/small", "--stepwise"]),
         "moved 5 nodes (1.2 MB) node by node: /big -> /small\n"
     );
-    assert_eq!(fails(server, &["tree", "/big"]).0, 3);
+    assert_eq!(fails(server, &["tree", "/big"]).0, 66);
     assert_eq!(
         ok(server, &["find", "/small", "--size", "300000", "--count"]),
         "4\n"
@@ -178,9 +182,9 @@ fn dumps_come_back_whole_or_not_at_all() {
     let dump = ok(server, &["dump", "/t"]);
     assert_eq!(dump.lines().count(), 9);
     let refused = fed(other, &["load", "/t"], dump.as_bytes());
-    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert_eq!(refused.code, Some(73), "{refused:?}");
     let denied = fed(other, &["load", "/t", "--merge"], dump.as_bytes());
-    assert_eq!(denied.code, Some(5), "{denied:?}");
+    assert_eq!(denied.code, Some(77), "{denied:?}");
     assert!(
         denied
             .err
@@ -193,18 +197,18 @@ fn dumps_come_back_whole_or_not_at_all() {
     // Cut off anywhere, it is refused before anything is written.
     for end in [0, 10, dump.len() / 2, dump.len() - 2] {
         let cut = fed(other, &["load", "/cut"], &dump.as_bytes()[..end]);
-        assert_eq!(cut.code, Some(2), "{cut:?}");
+        assert_eq!(cut.code, Some(65), "{cut:?}");
         assert!(cut.err.ends_with("nothing was written\n"), "{cut:?}");
     }
-    assert_eq!(fails(other, &["tree", "/cut"]).0, 3);
+    assert_eq!(fails(other, &["tree", "/cut"]).0, 66);
 
     // A dump that fails leaves the file that was there.
     let before = fs::read(&file).unwrap();
-    assert_eq!(fails(server, &["dump", "/none", "--file", &file]).0, 3);
+    assert_eq!(fails(server, &["dump", "/none", "--file", &file]).0, 66);
     assert_eq!(fs::read(&file).unwrap(), before);
     assert_eq!(directory.names(), ["t.jsonl"]);
     let nowhere = directory.file("none/t.jsonl");
-    assert_eq!(fails(server, &["dump", "/t", "--file", &nowhere]).0, 9);
+    assert_eq!(fails(server, &["dump", "/t", "--file", &nowhere]).0, 74);
 }
 
 fn command_with_auth(server: &str, words: &[&str], input: &[u8]) -> crate::bench::Ran {
@@ -228,15 +232,15 @@ fn what_may_not_be_read_is_told() {
         ],
     );
     let (code, words) = fails(server, &["dump", "/s"]);
-    assert_eq!(code, 5);
+    assert_eq!(code, 77);
     assert!(
         words.starts_with("not allowed to read /s/secret"),
         "{words}"
     );
     let part = zab(server, &["find", "/s"]);
-    assert_eq!((part.code, part.out.as_str()), (Some(5), "/s\n/s/open\n"));
-    assert_eq!(fails(server, &["cp", "/s", "/s2"]).0, 5);
-    assert_eq!(fails(server, &["tree", "/s2"]).0, 3);
+    assert_eq!((part.code, part.out.as_str()), (Some(77), "/s\n/s/open\n"));
+    assert_eq!(fails(server, &["cp", "/s", "/s2"]).0, 77);
+    assert_eq!(fails(server, &["tree", "/s2"]).0, 66);
     let whole = command_with_auth(server, &["find", "/s"], b"");
     assert_eq!(
         (whole.code, whole.out.as_str()),
@@ -252,19 +256,35 @@ fn exit_codes_tell_the_kind_of_failure() {
     let nobody = nobody().to_string();
     for (server, words, code) in [
         (server, &["get", "/none"][..], 1),
-        (server, &["get", "/none", "--output", "text"], 3),
-        (server, &["--output", "json", "get", "/none"], 3),
-        (server, &["create", "/zookeeper", "--output=json"], 4),
-        (server, &["tree", "--nosuch"], 2),
-        (server, &["tree", "relative"], 2),
-        (server, &["ls", "/", "--output", "xml"], 1),
-        (server, &["admin", "dump"], 8),
-        (server, &["load", "/x", "--file", "/nonexistent"], 9),
+        (server, &["get", "/none", "--output", "text"], 66),
+        (server, &["--output", "json", "get", "/none"], 66),
+        (server, &["create", "/zookeeper", "--output=json"], 73),
+        (server, &["tree", "--nosuch"], 64),
+        (server, &["tree", "relative"], 64),
+        (server, &["ls", "/", "--output", "xml"], 64),
+        (server, &["admin", "dump"], 78),
+        (server, &["load", "/x", "--file", "/nonexistent"], 74),
         (server, &["nosuch"], 127),
-        (&nobody, &["tree"], 6),
-        (&nobody, &["ls", "/", "--output", "yaml"], 6),
-        (&nobody, &["admin", "ruok"], 6),
+        (server, &["-auth", "secret", "tree"], 64),
+        (server, &["-auth", "@/nonexistent", "tree"], 74),
+        (server, &["-timeout", "x", "ls", "/"], 1),
+        (server, &["lock", "relative", "--", "true"], 64),
+        (server, &["counter", "/zookeeper/none", "add"], 77),
+        (server, &["config", "get", "prod/none", "key"], 66),
+        (server, &["config", "promote", "prod/none"], 66),
+        (server, &["bench", "--nosuch"], 64),
+        (server, &["completions", "csh"], 64),
+        (server, &["migrate", "nosuch"], 127),
+        ("host:port", &["tree"], 64),
+        ("host:port", &["queue", "/q", "len"], 64),
+        ("host:port", &["ls", "/"], 1),
+        (&nobody, &["tree"], 69),
+        (&nobody, &["ls", "/", "--output", "yaml"], 69),
+        (&nobody, &["admin", "ruok"], 69),
         (&nobody, &["ls", "/"], 1),
+        (&nobody, &["-timeout", "300", "queue", "/q", "len"], 69),
+        (&nobody, &["-timeout", "300", "config", "list"], 69),
+        (&nobody, &["bench", "read"], 69),
     ] {
         assert_eq!(fails(server, words).0, code, "{words:?}");
     }
@@ -375,5 +395,5 @@ fn a_watch_runs_a_command_with_what_changed() {
         server,
         &["watch", "--initial", "--once", "/w", "--", "false"],
     );
-    assert_eq!(once.wait(), Some(9));
+    assert_eq!(once.wait(), Some(74));
 }

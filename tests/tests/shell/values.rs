@@ -55,20 +55,20 @@ fn what_is_not_in_the_form_it_should_have_changes_nothing() {
     for (words, code, told) in [
         (
             &["set", "/v", "--hex", "abc"][..],
-            2,
+            65,
             "The data is not hexadecimal",
         ),
-        (&["set", "/v", "--json", "{"], 2, "The data is not JSON"),
+        (&["set", "/v", "--json", "{"], 65, "The data is not JSON"),
         (&["set", "/v", "-b", "***"], 1, "The data is not base64"),
         (
             &["set", "/v", "--file", "/nonexistent"],
-            9,
+            74,
             "read /nonexistent: ",
         ),
-        (&["get", "/v", "--json"], 1, "The data is not JSON"),
+        (&["get", "/v", "--json"], 65, "The data is not JSON"),
         (
             &["get", "/v", "--file", "/nonexistent/x"],
-            9,
+            74,
             "create /nonexistent/",
         ),
     ] {
@@ -89,7 +89,7 @@ fn data_that_no_server_takes_is_explained() {
         &["create", "/big", "--file", "-", "--output", "json"],
         &data,
     );
-    assert_eq!(ran.code, Some(6), "{ran:?}");
+    assert_eq!(ran.code, Some(79), "{ran:?}");
     assert!(
         ran.err
             .contains("The data has 3145728 bytes; a server takes about 1 MiB"),
