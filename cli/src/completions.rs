@@ -16,10 +16,11 @@ pub(crate) const ASK: &str = "__complete";
 /// How long a key may wait for a server.
 const PATIENCE_MS: i32 = 1000;
 
-const GLOBAL: [&str; 8] = [
+const GLOBAL: [&str; 9] = [
     "--help ",
     "--output ",
     "-auth ",
+    "-client-configuration ",
     "-r ",
     "-server ",
     "-timeout ",

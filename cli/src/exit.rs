@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     NotExecutable = 126,
     /// There is no such command.
     UnknownCommand = 127,
+    /// Somebody has pressed Ctrl-C: as of a program that the signal ends.
+    Interrupted = 130,
 }
 
 /// What each of them means, for people. Signals come behind.
@@ -87,6 +89,10 @@ pub(crate) const TABLE: &[(Kind, &str)] = &[
     ),
     (Kind::NotExecutable, "the command to be run cannot be"),
     (Kind::UnknownCommand, "there is no such command"),
+    (
+        Kind::Interrupted,
+        "interrupted; a change may have been made or not",
+    ),
 ];
 
 /// The command line cannot be followed.

@@ -70,9 +70,18 @@ pub(crate) enum InvocationError {
     },
     #[error("Error: {0}")]
     Output(#[from] Failure),
-    /// Its TLS and SASL settings would be passed over in silence otherwise.
-    #[error("Error: -client-configuration is not supported")]
-    ClientConfiguration,
+    #[error("Error: read {path}: {source}")]
+    ClientConfiguration {
+        path: String,
+        source: std::io::Error,
+    },
+    /// It would be passed over in silence otherwise, and what is to be secret sent in the clear.
+    #[error("Error: {path}: {key}={value} is not supported: zab speaks neither TLS nor SASL")]
+    NotSecure {
+        path: String,
+        key: String,
+        value: String,
+    },
 }
 
 impl InvocationError {
@@ -80,7 +89,7 @@ impl InvocationError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             // That of an invalid invocation there.
-            Self::ClientConfiguration => 2,
+            Self::ClientConfiguration { .. } | Self::NotSecure { .. } => 2,
             Self::Timeout(_) => Kind::Differs.code(),
             Self::NoValue(_) | Self::Credential | Self::Output(_) => Kind::Usage.code(),
             Self::CredentialFile { .. } => Kind::Local.code(),
@@ -120,7 +129,7 @@ impl Invocation {
                 "-waitforconnection" => run.wait_for_connection = true,
                 "-auth" => run.credentials.extend(credentials(&value("-auth")?)?),
                 "--output" => run.format = Some(Format::parse(&value("--output")?)?),
-                "-client-configuration" => return Err(InvocationError::ClientConfiguration),
+                "-client-configuration" => client_configuration(&value("-client-configuration")?)?,
                 option if option.starts_with("--output=") => {
                     run.format = Some(Format::parse(&option["--output=".len()..])?);
                 }
@@ -134,6 +143,33 @@ impl Invocation {
         }
         Ok(Self::Run(run))
     }
+}
+
+/// What asks for more than zab can do in a file of the Java client's settings, and must not be passed over: each with
+/// the value that asks for nothing.
+const SECURITY: [(&str, &str); 2] = [
+    ("java.security.auth.login.config", ""),
+    ("zookeeper.client.secure", "false"),
+];
+
+/// Looks whether a file of the Java client's settings has any that matter here. The others, such as those of its sockets
+/// and buffers, say nothing to this client.
+fn client_configuration(path: &str) -> Result<(), InvocationError> {
+    let text = fs::read_to_string(path).map_err(|source| InvocationError::ClientConfiguration {
+        path: path.to_owned(),
+        source,
+    })?;
+    for (key, value) in zab::config::parse_properties(&text) {
+        let wanted = SECURITY.iter().find(|(known, _)| *known == key);
+        if wanted.is_some_and(|(_, nothing)| !value.trim().eq_ignore_ascii_case(nothing)) {
+            return Err(InvocationError::NotSecure {
+                path: path.to_owned(),
+                key,
+                value,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The credentials that a value of `-auth` stands for: itself, or with `@` in front the lines of a file, which keeps
@@ -220,11 +256,33 @@ mod tests {
                 "Error: a credential has the form scheme:secret",
             ),
             (
-                "-client-configuration f ls",
-                "Error: -client-configuration is not supported",
+                "-client-configuration",
+                "Error: no argument found for option -client-configuration",
+            ),
+            (
+                "-client-configuration /nonexistent ls",
+                "Error: read /nonexistent: No such file or directory (os error 2)",
             ),
         ] {
             assert_eq!(parse(line), Err(words.to_owned()));
         }
+    }
+
+    #[test]
+    fn settings_that_would_weaken_nothing_are_passed_over() {
+        let path = std::env::temp_dir().join(format!("zab-client-{}", std::process::id()));
+        let line = format!("-client-configuration {} ls /", path.display());
+        for (text, refused) in [
+            (
+                "zookeeper.request.timeout=5\nzookeeper.client.secure = false\n",
+                false,
+            ),
+            ("zookeeper.client.secure=TRUE", true),
+            ("java.security.auth.login.config=/etc/jaas.conf", true),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(parse(&line).is_err(), refused, "{text}");
+        }
+        fs::remove_file(path).unwrap();
     }
 }

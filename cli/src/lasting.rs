@@ -246,7 +246,7 @@ impl Lasting {
             tokio::select! {
                 result = future => result,
                 () = interrupt.notified() => Err(Failure::told(
-                    Kind::Unknown,
+                    Kind::Interrupted,
                     "interrupted: what had been sent may have been done or not",
                 )),
             }

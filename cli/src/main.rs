@@ -83,7 +83,7 @@ impl Fatal {
 
 impl From<Failure> for Fatal {
     fn from(failure: Failure) -> Self {
-        let code = failure.exit_code();
+        let code = failure.kind().code();
         Self::Command { failure, code }
     }
 }
@@ -125,6 +125,11 @@ fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Fatal> {
         }
         Invocation::Version => writeln!(out, "{VERSION_LINE}").map_err(Failure::from)?,
         Invocation::Run(run) => match run.words.split_first() {
+            // Without a word behind it, it is unknown, as in the Java shell.
+            Some((name, words)) if name == "help" && !words.is_empty() => {
+                let text = commands::help_text(words.first().map(String::as_str))?;
+                writeln!(out, "{}", text.trim_end()).map_err(Failure::from)?;
+            }
             None => {
                 let connect = ConnectString::parse(&run.server).map_err(Fatal::JavaServer)?;
                 return Ok(interactive::run(&run, connect, out, err)?);
@@ -132,6 +137,10 @@ fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Fatal> {
             Some((name, words)) if recipe::is_recipe(name, words) => {
                 let connect = ConnectString::parse(&run.server)?;
                 return Ok(recipe::run(&run, connect, name, words, out)?);
+            }
+            Some((name, _)) if name == commands::MAN => {
+                let page = commands::manual(|name| help_of(&run, name));
+                write!(out, "{page}").map_err(Failure::from)?;
             }
             Some((name, words)) if name == completions::COMMAND => {
                 completions::script(words, out)?;
@@ -141,6 +150,21 @@ fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Fatal> {
         },
     }
     Ok(0)
+}
+
+/// What a command with a help of its own says with `--help`; that needs no server.
+fn help_of(run: &Run, name: &str) -> Option<String> {
+    let words = ["--help".to_owned()];
+    let connect = ConnectString::parse("localhost").ok()?;
+    let mut out = Vec::new();
+    match name {
+        bench::COMMAND => bench::run(run, connect, &words, &mut out).ok()?,
+        name if recipe::is_recipe(name, &words) => {
+            recipe::run(run, connect, name, &words, &mut out).ok()?;
+        }
+        _ => return None,
+    }
+    String::from_utf8(out).ok()
 }
 
 fn run_command(run: Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fatal> {

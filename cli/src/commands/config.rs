@@ -158,8 +158,12 @@ fn reconfig(shell: &mut Shell<'_>, arguments: &mut Arguments) -> Result<(), Fail
 
 /// The settings of a membership file, one a line. Whether they make sense is the leader's to check.
 fn members_in_file(path: &str) -> Result<String, Failure> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("Error processing {path}: {error}")))?;
+    let text = fs::read_to_string(path).map_err(|error| {
+        let error = error.to_string();
+        let reason = error.split(" (os error").next().unwrap_or_default();
+        // The name twice, as there.
+        Failure::usage(format!("Error processing {path}{path} ({reason})"))
+    })?;
     let settings: Vec<_> = text
         .lines()
         .map(str::trim)

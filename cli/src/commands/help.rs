@@ -1,6 +1,6 @@
 //! What there is, and how to use it.
 
-use super::{COMMANDS, Command, find_command, syntax};
+use super::{COMMANDS, Command, find_command, man, syntax};
 use crate::exit;
 use crate::failure::Failure;
 use crate::interactive;
@@ -8,7 +8,7 @@ use crate::recipe;
 use crate::tools::{FOUR_LETTER_WORDS, TOOLS};
 
 /// A line about each command.
-const ABOUT: &[(&str, &str)] = &[
+pub(super) const ABOUT: &[(&str, &str)] = &[
     (
         "addauth",
         "present a credential, such as digest user:password",
@@ -55,6 +55,7 @@ const ABOUT: &[(&str, &str)] = &[
     ("load", "read back what dump has written"),
     ("lock", "run a command while a lock is held"),
     ("ls", "list children"),
+    ("man", "print this program's manual page, for man"),
     ("mv", "move a subtree"),
     ("printwatches", "show events, or do not"),
     ("queue", "put and take what others put"),
@@ -81,15 +82,16 @@ const ABOUT: &[(&str, &str)] = &[
 ];
 
 /// More about some of them.
-const MORE: &[(&str, &str)] = &[
+pub(super) const MORE: &[(&str, &str)] = &[
     (
         "cp",
         "The target must not exist. What fits into one transaction is copied whole, as it was at one moment, or not at \
          all; data that changes meanwhile stops it. Larger subtrees are refused unless --stepwise says that node by node \
-         will do. Containers and nodes with a time to live become persistent: servers do not tell which these are. \
-         Numbers of sequential nodes begin anew.\n\n\
+         will do. Servers do not tell which nodes are containers or have a time to live: these become persistent, unless \
+         --containers and --ttl say which they are. Numbers of sequential nodes begin anew.\n\n\
          \x20   zab cp /app /app-backup\n\
-         \x20   zab cp /app /copy --merge --stepwise     goes on where it was broken off",
+         \x20   zab cp /app /copy --merge --stepwise     goes on where it was broken off\n\
+         \x20   zab cp /app /copy --containers '/app/locks/*' --ttl '/app/sessions/*=60000'",
     ),
     (
         "mv",
@@ -107,7 +109,9 @@ const MORE: &[(&str, &str)] = &[
         "dump",
         "Each node is a line with its path, data (base64), access control list and mode; the last line says how many \
          there are, so that a torn dump is refused by load. With --file the file is replaced when the dump is whole. \
-         Other clients may write meanwhile: each node is as it was when it was read.\n\n\
+         Other clients may write meanwhile: each node is as it was when it was read. The mode is that of ephemeral and \
+         persistent nodes; which are containers or have a time to live servers do not tell: --containers and --ttl do. \
+         load makes them that again.\n\n\
          \x20   zab dump /app --file app.jsonl\n\
          \x20   zab -server a dump /app | zab -server b load /app",
     ),
@@ -142,12 +146,13 @@ const MORE: &[(&str, &str)] = &[
     ),
 ];
 
-const OPTIONS: &str = "\
+pub(super) const OPTIONS: &str = "\
 Options:
   -server host:port[,host:port...][/chroot]   servers, and the node to take for the root [localhost:2181]
   -timeout ms                                 session timeout, and patience for connecting [30000]
   -r                                          a read-only server will do
   -waitforconnection                          wait for a server first
+  -client-configuration file                  the Java client's settings; refused where they ask for TLS or SASL
   -auth scheme:secret | -auth @file           present a credential; of a file, each line
   --output text|json|yaml|table               how results are printed; it may also follow the command
   --help [command], -version
@@ -155,7 +160,7 @@ Options:
 Without a command zab reads commands: from the terminal, with an editor, completion of paths and a history
 (~/.zab_history, or ZAB_HISTORY); or from a pipe, a line each, and prints what zkCli.sh prints.";
 
-const EXIT_CODES: &str = "\
+pub(super) const EXIT_CODES: &str = "\
 Exit codes of zkCli.sh's commands are zkCli.sh's: 0, 1 for any failure, 127 for an unknown command. All others, and
 these with --output or an option of zab's own, tell the kind; a command that runs another exits as that did:";
 
@@ -167,21 +172,30 @@ pub(crate) fn help_text(name: Option<&str>) -> Result<String, Failure> {
     }
 }
 
-fn about(name: &str) -> &'static str {
+pub(super) fn about(name: &str) -> &'static str {
     let found = ABOUT.iter().find(|(known, _)| *known == name);
     found.map_or("", |(_, about)| about)
 }
 
-fn recipes() -> Vec<&'static str> {
+pub(super) fn recipes() -> Vec<&'static str> {
     recipe::COMMANDS.iter().map(|(name, _)| *name).collect()
 }
 
 fn of_command(name: &str) -> Result<String, Failure> {
-    if recipes().contains(&name) || ["bench", crate::completions::COMMAND].contains(&name) {
-        return Ok(format!(
-            "{name}: {}\n\n    see zab {name} --help\n",
-            about(name)
-        ));
+    if recipes().contains(&name)
+        || ["bench", crate::completions::COMMAND, man::COMMAND].contains(&name)
+    {
+        let hint = match name {
+            crate::completions::COMMAND => "zab completions bash|zsh|fish",
+            man::COMMAND => "zab man | man -l -",
+            _ => {
+                return Ok(format!(
+                    "{name}: {}\n\n    see zab {name} --help\n",
+                    about(name)
+                ));
+            }
+        };
+        return Ok(format!("{name}: {}\n\n    {hint}\n", about(name)));
     }
     let syntax =
         syntax(name).ok_or_else(|| Failure::UnknownCommand(format!("Command not found {name}")))?;
@@ -214,7 +228,7 @@ fn overview() -> String {
         commands.iter().map(|command| command.name).collect()
     };
     let mut own = named(TOOLS);
-    own.extend(["bench", crate::completions::COMMAND]);
+    own.extend(["bench", crate::completions::COMMAND, man::COMMAND]);
     own.sort_unstable();
     let interactive = interactive::NAMES.iter().map(|(name, _)| *name);
     format!(
@@ -266,7 +280,7 @@ mod tests {
     #[test]
     fn every_command_is_explained() {
         for name in super::super::names()
-            .chain(["bench", "completions"])
+            .chain(["bench", "completions", "man"])
             .chain(recipes())
         {
             assert_ne!(about(name), "", "{name}");

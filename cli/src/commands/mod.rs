@@ -2,6 +2,7 @@
 
 mod config;
 mod help;
+mod man;
 mod quota;
 mod read;
 mod session;
@@ -17,6 +18,7 @@ use crate::shell::Shell;
 use crate::tools::TOOLS;
 
 pub(crate) use help::help_text;
+pub(crate) use man::{COMMAND as MAN, page as manual};
 pub(crate) use session::VERSION_LINE;
 
 /// A command of the shell.

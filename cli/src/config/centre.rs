@@ -297,21 +297,39 @@ impl Centre {
         Ok(names)
     }
 
-    /// Gives an application's nodes, from now on, to some only: those that exist, and those that are made below.
+    /// Gives an application's nodes, from now on, to some only: those that exist, and those that are made below. Who
+    /// follows may be seen and said by everybody all the same.
     ///
     /// # Errors
     /// Among others `InvalidAcl`, `NoAuth`.
     pub async fn restrict(&self, namespace: &Namespace, acl: &[Acl]) -> Result<(), CentreError> {
-        let application = path::join(
-            &path::join(&self.root, &namespace.environment),
-            &namespace.application,
-        );
-        ensure_path(&self.client, &application).await?;
-        let mut nodes = vec![application];
+        let environment = path::join(&self.root, &namespace.environment);
+        self.create(&environment, &namespace.application).await?;
+        self.give(path::join(&environment, &namespace.application), acl)
+            .await
+    }
+
+    /// The same for all applications of an environment.
+    ///
+    /// # Errors
+    /// As [`Self::restrict`].
+    pub async fn restrict_environment(
+        &self,
+        environment: &str,
+        acl: &[Acl],
+    ) -> Result<(), CentreError> {
+        let environment = path::join(&self.root, environment);
+        path::validate(&environment)?;
+        ensure_path(&self.client, &environment).await?;
+        self.give(environment, acl).await
+    }
+
+    async fn give(&self, top: String, acl: &[Acl]) -> Result<(), CentreError> {
+        let mut nodes = vec![top];
         while let Some(node) = nodes.pop() {
             // Children first: behind the change the rest may be closed to us.
             for name in self.client.child_names(&node).await? {
-                if path::name(&node) != HOLDERS {
+                if name != HOLDERS {
                     nodes.push(path::join(&node, &name));
                 }
             }
@@ -401,27 +419,40 @@ impl Centre {
     /// say that he holds a revision.
     pub(super) async fn prepare(&self, namespace: &Namespace) -> Result<(), CentreError> {
         let node = self.node(namespace);
-        if let Some((application, _)) = node.rsplit_once('/') {
-            ensure_path(&self.client, application).await?;
-        }
+        let environment = path::join(&self.root, &namespace.environment);
+        self.create(&environment, &namespace.application).await?;
         let acl = self.acl(namespace).await?;
-        let (history, holders) = (path::join(&node, HISTORY), path::join(&node, HOLDERS));
-        for (path, acl) in [
-            (&node, acl.as_slice()),
-            (&history, &acl),
-            (&holders, &[Acl::open()]),
-        ] {
-            loop {
-                let flags = CreateFlags::Persistent;
-                match self.client.create(path, "", flags, acl).await {
-                    Ok(_) => break,
-                    Err(error) if error.is(ErrorCode::NodeExists) => break,
-                    Err(Error::ConnectionLoss) => {}
-                    Err(error) => return Err(error.into()),
-                }
+        self.create_with(&node, &acl).await?;
+        self.create_with(&path::join(&node, HISTORY), &acl).await?;
+        self.create_with(&path::join(&node, HOLDERS), &[Acl::open()])
+            .await
+    }
+
+    /// Makes an application's node. It belongs to whom the environment's node belongs to.
+    async fn create(&self, environment: &str, application: &str) -> Result<(), CentreError> {
+        ensure_path(&self.client, environment).await?;
+        let application = path::join(environment, application);
+        if self.client.exists(&application).await?.is_some() {
+            return Ok(());
+        }
+        let acl = self.client.acl(environment).await?.acl;
+        self.create_with(&application, &acl).await
+    }
+
+    async fn create_with(&self, path: &str, acl: &[Acl]) -> Result<(), CentreError> {
+        // Who may only read is refused even where there is nothing to do.
+        if self.client.exists(path).await?.is_some() {
+            return Ok(());
+        }
+        loop {
+            let flags = CreateFlags::Persistent;
+            match self.client.create(path, "", flags, acl).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is(ErrorCode::NodeExists) => return Ok(()),
+                Err(Error::ConnectionLoss) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
     }
 
     async fn acl(&self, namespace: &Namespace) -> Result<Vec<Acl>, CentreError> {

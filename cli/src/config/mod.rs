@@ -8,6 +8,7 @@ mod centre;
 mod follow;
 mod model;
 mod properties;
+mod yaml;
 
 pub use centre::{Centre, CentreError, Holder};
 pub use follow::{Followed, Follower};
@@ -15,3 +16,4 @@ pub use model::{
     Change, Document, Grey, Instance, Kind, ModelError, Namespace, Rule, Value, differences,
 };
 pub use properties::{parse as parse_properties, write as write_properties};
+pub use yaml::{parse as parse_yaml, write as write_yaml};

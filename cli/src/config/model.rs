@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::properties;
+use super::{properties, yaml};
 
 /// Something that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +81,8 @@ pub enum Kind {
     Properties,
     /// Any text.
     Text,
+    /// YAML, of one document or several.
+    Yaml,
 }
 
 impl Kind {
@@ -91,6 +93,7 @@ impl Kind {
         Self::Number,
         Self::Properties,
         Self::Text,
+        Self::Yaml,
     ];
 
     /// Its name in documents.
@@ -102,6 +105,7 @@ impl Kind {
             Self::Number => "number",
             Self::Properties => "properties",
             Self::Text => "text",
+            Self::Yaml => "yaml",
         }
     }
 
@@ -153,6 +157,9 @@ impl Value {
                 if let Some(key) = properties::parse(&text).into_keys().find(String::is_empty) {
                     return Err(wrong(format!("it has an empty key {key}")));
                 }
+            }
+            Kind::Yaml => {
+                yaml::parse(&text).map_err(wrong)?;
             }
             Kind::Boolean | Kind::Text => {}
         }
@@ -369,6 +376,7 @@ mod tests {
             (Kind::Json, "{\"a\": [1]}", "{a}"),
             (Kind::Number, "-1.5e3", "1x"),
             (Kind::Properties, "a=1\nb=2", "=1"),
+            (Kind::Yaml, "a: [1]\n---\nb", "a: [1"),
         ] {
             assert!(value(kind, good).is_ok(), "{kind}");
             assert!(value(kind, bad).is_err(), "{kind}");

@@ -138,11 +138,7 @@ fn add_watch(shell: &mut Shell<'_>, words: &[String]) -> Result<(), Failure> {
     let mode = match parsed.value("m").map(str::to_ascii_uppercase).as_deref() {
         None | Some("PERSISTENT_RECURSIVE") => AddWatchMode::PersistentRecursive,
         Some("PERSISTENT") => AddWatchMode::Persistent,
-        Some(mode) => {
-            return Err(Failure::usage(format!(
-                "Invalid mode: {mode}. It is one of PERSISTENT, PERSISTENT_RECURSIVE"
-            )));
-        }
+        Some(_) => return Err(usage("addWatch")),
     };
     crate::path::validate(path)?;
     if !is_alive(shell)? {

@@ -1,21 +1,20 @@
 //! `zab config`: the configuration centre.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use zab::Client;
 use zab::config::{
     Centre, CentreError, Document, Grey, Kind, Namespace, Rule, Value, differences,
-    parse_properties, write_properties,
+    write_properties,
 };
 
 use super::child::Orders;
+use super::config_files as files;
 use super::config_follow::{render, run, watch_documents};
-use super::config_options::{self as options, Action, Edit, Format};
+use super::config_options::{self as options, Action, Edit};
 use super::lock::close;
 use super::{RecipeError, Site};
 
@@ -104,7 +103,7 @@ async fn ask(
                     let value = value.ok_or_else(|| RecipeError::NoKey(key.clone()))?;
                     writeln!(out, "{}", value.text)?;
                 }
-                None => out.write_all(printed(&document, *format).as_bytes())?,
+                None => out.write_all(files::print(&document, *format).as_bytes())?,
             }
         }
         Action::Publish { namespace, edit } => {
@@ -189,12 +188,22 @@ async fn ask(
                 writeln!(out, "{}", line.trim_end())?;
             }
         }
-        Action::Restrict { namespace, acl } => {
+        Action::Restrict { place, acl } => {
             let parsed = crate::format::acl::parse_acl(acl);
             if let Some(complaint) = parsed.complaints.into_iter().next() {
                 return Err(RecipeError::Acl(complaint));
             }
-            centre.restrict(namespace, &parsed.acl).await?;
+            match place.trim_end_matches('/') {
+                environment if !environment.contains('/') => {
+                    centre
+                        .restrict_environment(environment, &parsed.acl)
+                        .await?;
+                }
+                place => {
+                    let namespace = place.parse().map_err(CentreError::Model)?;
+                    centre.restrict(&namespace, &parsed.acl).await?;
+                }
+            }
         }
         Action::Watch { .. } | Action::Run { .. } | Action::Render { .. } => {}
     }
@@ -217,7 +226,8 @@ async fn edited(
             name: file.display().to_string(),
             source,
         })?;
-        for (key, value) in read_values(file, &text)? {
+        let values = files::read(file, &text, edit.flatten).map_err(RecipeError::Input)?;
+        for (key, value) in values {
             document.values.insert(key, value);
         }
     }
@@ -241,62 +251,6 @@ async fn edited(
     Ok((base, document))
 }
 
-/// The values of a file: JSON if it is called so, else properties.
-fn read_values(file: &Path, text: &str) -> Result<BTreeMap<String, Value>, RecipeError> {
-    if file.extension().is_none_or(|extension| extension != "json") {
-        return Ok(parse_properties(text)
-            .into_iter()
-            .map(|(key, text)| {
-                let kind = Kind::Text;
-                (key, Value { kind, text })
-            })
-            .collect());
-    }
-    let json: BTreeMap<String, serde_json::Value> = serde_json::from_str(text)
-        .map_err(|error| RecipeError::Input(format!("{}: {error}", file.display())))?;
-    Ok(json
-        .into_iter()
-        .map(|(key, value)| {
-            let (kind, text) = match value {
-                serde_json::Value::String(text) => (Kind::Text, text),
-                serde_json::Value::Bool(value) => (Kind::Boolean, value.to_string()),
-                serde_json::Value::Number(value) => (Kind::Number, value.to_string()),
-                other => (Kind::Json, other.to_string()),
-            };
-            (key, Value { kind, text })
-        })
-        .collect())
-}
-
-/// A document's values as a file has them.
-fn printed(document: &Document, format: Format) -> String {
-    let values = &document.values;
-    match format {
-        Format::Properties => write_properties(
-            values
-                .iter()
-                .map(|(key, value)| (key.as_str(), value.text.as_str())),
-        ),
-        Format::Document => format!("{:#}\n", document.to_json()),
-        Format::Json => {
-            let values: serde_json::Map<_, _> = values
-                .iter()
-                .map(|(key, value)| {
-                    let typed = match value.kind {
-                        Kind::Boolean | Kind::Json | Kind::Number => {
-                            serde_json::from_str(&value.text).ok()
-                        }
-                        _ => None,
-                    };
-                    let text = || serde_json::Value::String(value.text.clone());
-                    (key.clone(), typed.unwrap_or_else(text))
-                })
-                .collect();
-            format!("{:#}\n", serde_json::Value::Object(values))
-        }
-    }
-}
-
 fn user() -> String {
     std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned())
 }
@@ -306,24 +260,4 @@ fn now_ms() -> i64 {
     since.map_or(0, |since| {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn files_are_read_and_printed_alike() {
-        let json = "{\"a\": true, \"b\": 1.5, \"c\": \"x\", \"d\": [1]}";
-        let values = read_values(Path::new("x.json"), json).unwrap();
-        let document = Document {
-            values: values.clone(),
-            ..Document::default()
-        };
-        let printed = printed(&document, Format::Json);
-        assert_eq!(read_values(Path::new("x.json"), &printed).unwrap(), values);
-        let kinds: Vec<_> = values.values().map(|value| value.kind).collect();
-        assert_eq!(kinds, [Kind::Boolean, Kind::Number, Kind::Text, Kind::Json]);
-        assert_eq!(read_values(Path::new("x.conf"), "a=1").unwrap().len(), 1);
-    }
 }

@@ -126,9 +126,11 @@ pub(crate) enum Action {
     },
     /// Print which instances follow, and which revision each has taken.
     Holders { namespace: Namespace },
-    /// Let only some read and publish an application's configuration.
+    /// Let only some read and publish the configuration of an application, or of all in an environment.
     Restrict {
-        namespace: Namespace,
+        /// Such as prod/shop, or prod for all that is in it and is to come.
+        #[arg(value_name = "ENVIRONMENT[/APPLICATION]")]
+        place: String,
         /// Such as auth::cdrwa,digest:reader:HASH:r
         acl: String,
     },
@@ -180,9 +182,12 @@ pub(crate) struct Edit {
     /// What the values on the command line are [default: what they were before, or text].
     #[arg(long = "type", value_enum)]
     pub(crate) kind: Option<KindName>,
-    /// Values from a file: an object if its name ends in .json, else .properties.
+    /// Values from a file: an object if its name ends in .json, a mapping if in .yaml or .yml, else .properties.
     #[arg(long)]
     pub(crate) file: Option<PathBuf>,
+    /// What is nested in the file becomes values with dots in their keys: a.b in place of a with b in it. Lists stay.
+    #[arg(long, requires = "file")]
+    pub(crate) flatten: bool,
     /// Remove a key.
     #[arg(long, value_name = "KEY")]
     pub(crate) delete: Vec<String>,
@@ -227,6 +232,8 @@ pub(crate) enum Format {
     Json,
     /// As it is kept, with author, comment and types.
     Document,
+    /// As a mapping of keys and values.
+    Yaml,
 }
 
 /// What happens on a change.
@@ -248,6 +255,7 @@ pub(crate) enum KindName {
     Number,
     Properties,
     Text,
+    Yaml,
 }
 
 impl KindName {
@@ -258,6 +266,7 @@ impl KindName {
             Self::Number => Kind::Number,
             Self::Properties => Kind::Properties,
             Self::Text => Kind::Text,
+            Self::Yaml => Kind::Yaml,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod child;
 mod complete;
 mod config;
+mod config_files;
 mod config_follow;
 mod config_options;
 mod elect;

@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::process::Signal;
 use zab::naming::{Extras, Policy, UriSpec, WEIGHT_DEFAULT};
 
-use super::options::{pair, seconds, signal};
+use super::options::{MORE_CODES, pair, seconds, signal};
+use crate::exit::{self, Kind};
 use crate::output::Format;
 
 /// Services: instances are registered while they live and are well, listed, watched, and chosen among.
@@ -15,7 +16,7 @@ use crate::output::Format;
 /// On the layout of Curator's service discovery (docs/naming.md): Curator's ServiceDiscovery and ServiceProvider see
 /// what is registered here, and the other way round.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab service", bin_name = "zab service", no_binary_name = true, disable_version_flag = true, after_help = CODES)]
+#[command(name = "zab service", bin_name = "zab service", no_binary_name = true, disable_version_flag = true, after_help = codes())]
 pub(crate) struct Service {
     /// The node of the services: the base path of Curator's ServiceDiscovery.
     #[arg(long, value_name = "PATH", default_value = "/services", global = true)]
@@ -27,18 +28,43 @@ pub(crate) struct Service {
     pub(crate) action: Action,
 }
 
-const CODES: &str = "\
-Exit codes:
-   0  done; of register -- COMMAND that of COMMAND
-  64  the command line cannot be followed
-  69  no server is to be had, or a server said no
-  75  no instance can be used; the id belongs to a node that is there to stay, and COMMAND was told to end
-  76  another has registered the same id: COMMAND was told by --signal and had --grace to end
- 126  COMMAND cannot be run
- 127  there is no COMMAND
- 128 and the number of the signal that ended COMMAND, or register or watch without one
+fn codes() -> String {
+    let codes = exit::lines(
+        &[
+            Kind::Done,
+            Kind::Usage,
+            Kind::Input,
+            Kind::Unreachable,
+            Kind::Conflict,
+            Kind::NotObtained,
+            Kind::SessionLost,
+            Kind::NotAllowed,
+            Kind::NotExecutable,
+            Kind::UnknownCommand,
+        ],
+        &[
+            (Kind::Done, "done; of register -- COMMAND that of COMMAND"),
+            (Kind::Input, "the file of --state is something else"),
+            (
+                Kind::Conflict,
+                "the id belongs to a node that is there to stay, and COMMAND was told to end",
+            ),
+            (Kind::NotObtained, "no instance can be used"),
+            (
+                Kind::SessionLost,
+                "another has registered the same id: COMMAND was told by --signal and had --grace to end",
+            ),
+            (Kind::NotExecutable, "COMMAND cannot be run"),
+            (Kind::UnknownCommand, "there is no COMMAND"),
+        ],
+    );
+    format!(
+        "Exit codes:\n{codes} 128 and the number of the signal that ended COMMAND, or register or watch without one\n\
+         {MORE_CODES}\n\n{EXAMPLES}"
+    )
+}
 
-    zab service register web --address 10.0.0.7 --port 8080 --check-http /health -- ./web --port 8080
+const EXAMPLES: &str = "    zab service register web --address 10.0.0.7 --port 8080 --check-http /health -- ./web --port 8080
     zab service list web
     curl \"http://$(zab service resolve web)/\"
     zab service watch web -- ./write-backends";

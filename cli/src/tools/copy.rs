@@ -6,6 +6,7 @@ use jute_codec::proto::{
 };
 
 use super::human;
+use super::modes::{CONTAINERS, Modes, TTL};
 use super::node::{Node, absolute};
 use super::transfer::{ACLS, EPHEMERALS, MERGE, Manner, Writer};
 use crate::commands::{Arguments, Command};
@@ -34,16 +35,18 @@ const STEPWISE: crate::flags::Flag = own_switch(
 
 pub(super) const CP: Command = Command {
     name: "cp",
-    syntax: "[--stepwise] [--merge] [--ephemerals skip|persist] [--acls now|last|open] source target",
-    flags: FlagSet::free(&[STEPWISE, MERGE, EPHEMERALS, ACLS]),
+    syntax: "[--stepwise] [--merge] [--ephemerals skip|persist] [--acls now|last|open] \
+             [--containers glob] [--ttl glob=ms] source target",
+    flags: FlagSet::free(&[STEPWISE, MERGE, EPHEMERALS, ACLS, CONTAINERS, TTL]),
     explains_flags: true,
     run: cp,
 };
 
 pub(super) const MV: Command = Command {
     name: "mv",
-    syntax: "[--stepwise] [--ephemerals skip|persist] [--acls now|last|open] source target",
-    flags: FlagSet::free(&[STEPWISE, EPHEMERALS, ACLS]),
+    syntax: "[--stepwise] [--ephemerals skip|persist] [--acls now|last|open] [--containers glob] \
+             [--ttl glob=ms] source target",
+    flags: FlagSet::free(&[STEPWISE, EPHEMERALS, ACLS, CONTAINERS, TTL]),
     explains_flags: true,
     run: mv,
 };
@@ -86,6 +89,7 @@ fn transfer(
 ) -> Result<(), Failure> {
     let (from, to) = (arguments.required(0)?, arguments.required(1)?);
     let manner = Manner::parse(arguments)?;
+    let modes = Modes::parse(arguments)?;
     path::validate(from)?;
     path::validate(to)?;
     let inside = |inner: &str, outer: &str| {
@@ -132,7 +136,7 @@ fn transfer(
                 ),
             ));
         }
-        let node = Node::of(&entry, from);
+        let node = Node::of(&entry, from, &modes);
         let version = entry.stat.version;
         let path = entry.path;
         bytes += operations_bytes(shell, &node, &path, to, source);
@@ -156,7 +160,7 @@ fn transfer(
                     ),
                 ));
             }
-            return stepwise(shell, walk, read, manner, (from, to), source);
+            return stepwise(shell, walk, read, (manner, &modes), (from, to), source);
         }
     }
     atomically(shell, read, manner, (from, to), source)
@@ -245,7 +249,7 @@ fn stepwise(
     shell: &mut Shell<'_>,
     mut walk: Walk,
     read: Vec<Read>,
-    manner: Manner,
+    (manner, modes): (Manner, &Modes),
     (from, to): (&str, &str),
     source: Source,
 ) -> Result<(), Failure> {
@@ -268,7 +272,7 @@ fn stepwise(
                     format!("not allowed to read {}", entry.path),
                 ));
             }
-            let node = Node::of(&entry, from);
+            let node = Node::of(&entry, from, modes);
             versions.push((entry.path, entry.stat.version));
             writer.put(shell, node)?;
         }

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::file::NewFile;
 use super::human;
+use super::modes::{CONTAINERS, Modes, TTL};
 use super::node::Node;
 use crate::commands::{Arguments, Command};
 use crate::failure::{Failure, Kind};
@@ -19,7 +20,7 @@ use crate::walk::{Walk, Wanted};
 
 pub(super) const DUMP: Command = Command {
     name: "dump",
-    syntax: "[--file name] [--system] [--partial] [path]",
+    syntax: "[--file name] [--system] [--partial] [--containers glob] [--ttl glob=ms] [path]",
     flags: FlagSet::free(&[
         own_valued(
             "file",
@@ -27,6 +28,8 @@ pub(super) const DUMP: Command = Command {
         ),
         own_switch("system", "Also what is below /zookeeper"),
         own_switch("partial", "Leave out what may not be read, and say so"),
+        CONTAINERS,
+        TTL,
     ]),
     explains_flags: true,
     run: dump,
@@ -83,6 +86,7 @@ fn write_dump(
     root: &str,
     mut file: Option<(&str, &mut NewFile)>,
 ) -> Result<Written, Failure> {
+    let modes = Modes::parse(arguments)?;
     let mut write = |shell: &mut Shell<'_>, doc: Doc| -> Result<(), Failure> {
         match &mut file {
             None => writeln!(shell.out(), "{}", doc.to_json())?,
@@ -126,7 +130,7 @@ fn write_dump(
             ))?;
             written.left_out += 1;
         } else {
-            let node = Node::of(&entry, root);
+            let node = Node::of(&entry, root, &modes);
             write(shell, node.line(&entry))?;
             written.nodes += 1;
             written.bytes += node.bytes();

@@ -10,6 +10,7 @@ mod dump;
 mod file;
 mod find;
 mod load;
+mod modes;
 mod node;
 mod pattern;
 mod transfer;

@@ -8,6 +8,7 @@ use jute_codec::proto::{CreateFlags, CreateRequest, CreateTtlRequest, MultiOp, R
 use jute_codec::{Acl, Text};
 use serde_json::Value;
 
+use super::modes::Modes;
 use crate::format::date::iso;
 use crate::output::Doc;
 use crate::output::fields::{self, NodeKind};
@@ -25,12 +26,12 @@ pub(super) struct Node {
 
 impl Node {
     /// The node of a walk that fetched data and access control lists.
-    pub(super) fn of(entry: &Entry, root: &str) -> Self {
+    pub(super) fn of(entry: &Entry, root: &str, modes: &Modes) -> Self {
         Self {
             path: relative(&entry.path, root),
             data: entry.data.clone(),
             acl: entry.acl.clone(),
-            kind: NodeKind::of(&entry.stat),
+            kind: modes.of(&entry.path, NodeKind::of(&entry.stat)),
         }
     }
 
@@ -226,7 +227,7 @@ mod tests {
                 let node = Node {
                     kind,
                     data,
-                    ..Node::of(&entry, "/a")
+                    ..Node::of(&entry, "/a", &Modes::default())
                 };
                 assert_eq!(node.path, "/b");
                 let line = node.line(&entry).to_json();
