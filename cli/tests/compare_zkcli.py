@@ -71,10 +71,11 @@ CASES = [
         # The session and the ensemble.
         ["sync", "@"], ["sync", "x"], ["sync"], ["whoami"], ["whoami", "-x"], ["addauth", "digest", "u:p"], ["addauth"],
         ["addauth", "digest"], ["version", "x"],
-        ["config"], ["config", "-c"], ["config", "-s"], ["config", "-z"],
+        ["config"], ["config", "-c"], ["config", "-s"], ["config", "-w"], ["config", "-csw"], ["config", "-z"],
         ["reconfig"], ["reconfig", "-add", "1=h:1:2;3"], ["reconfig", "-remove", "1"], ["reconfig", "-v", "x", "-add", "1"],
         ["reconfig", "-add", "1", "-members", "2"], ["reconfig", "-file", "f", "-members", "2"],
-        ["reconfig", "-members", "server.1=h:1:2;3"],
+        ["reconfig", "-members", "server.1=h:1:2;3"], ["reconfig", "-s", "-v", "5", "-add", "1=h:1:2;3"],
+        ["reconfig", "-file", "nosuch"],
         # Quotas.
         ["setquota", "-n", "5", "@/a"], ["setquota", "-n", "1", "@/a"], ["setquota", "-b", "1", "@/a"],
         ["setquota", "-N", "9", "@/a"], ["setquota", "-B", "99", "@/a"], ["setquota", "-n", "0", "@/a"],
@@ -90,7 +91,7 @@ CASES = [
     (WITH_QUOTA, line) for line in [
         ["setquota", "-n", "9", "@/a"], ["setquota", "-N", "1", "@/a"], ["setquota", "-n", "1", "@/a/z"],
         ["setquota", "-n", "1", "@"], ["setquota", "-b", "9", "@/b"],
-        ["listquota", "@/a"], ["delquota", "@/a"], ["delquota", "-n", "@/a"], ["delquota", "-B", "@/a"],
+        ["listquota", "@/a"], ["delquota", "@/a"], ["delquota", "-n", "@/a"], ["delquota", "-b", "@/a"], ["delquota", "-N", "@/a"], ["delquota", "-B", "@/a"],
         ["get", "/zookeeper/quota@/a/zookeeper_limits"], ["get", "/zookeeper/quota@/a/zookeeper_stats"],
         ["ls", "-R", "/zookeeper/quota@"],
     ]
@@ -101,6 +102,9 @@ CHROOT_CASES = [(TREE, line) for line in [
     ["get", "/none"], ["stat", "/"], ["deleteall", "/a"], ["config"], ["sync", "/"], ["setAcl", "/a", "world:anyone:ra"],
 ]]
 
+# What makes sense in a session only. tests/tests/shell/pipe.rs compares sessions.
+SESSION_COMMANDS = {"addWatch", "close", "connect", "history", "printwatches", "quit", "redo", "removewatches"}
+
 # After every case both shells must have left the same tree behind, as far as it can be compared.
 MASKS = [
     (re.compile(r"^([cmp]Zxid) = 0x[0-9a-f]+$", re.M), r"\1 = ZXID"),
@@ -110,8 +114,8 @@ MASKS = [
     # The usage names the program, and lists what it has.
     (re.compile(r"^(?:ZooKeeper|zab) -?\[?-server .*\n(?:\t.*\n)+", re.M), "USAGE\n"),
 ]
-# Printed by another thread of the Java shell: whether and where it comes out is a matter of chance.
-EVENT = re.compile(r"\nWATCHER::\n\nWatchedEvent state:\w+ type:None path:null zxid: -1\n")
+# Printed by another thread of the Java shell: whether and where it comes out, and how much of it, is a matter of chance.
+EVENT = re.compile(r"\nWATCHER::\n\n?(?:WatchedEvent state:\w+ type:None path:null zxid: -1\n)?")
 
 
 def skip(reason):
@@ -126,7 +130,8 @@ class Shells:
         self.zab = os.path.abspath(zab)
         classpath = os.environ.get("ZKCLI_CLASSPATH") or skip("ZKCLI_CLASSPATH is not set")
         java = shutil.which("java") or skip("there is no java")
-        self.java = [java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-Duser.timezone=UTC", "-cp", classpath,
+        self.java = [java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-Duser.timezone=UTC",
+                     "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", classpath,
                      "org.apache.zookeeper.ZooKeeperMain"]
 
     def run(self, program, words, chroot=""):
@@ -158,6 +163,29 @@ class Shells:
         return list(difflib.unified_diff(*seen, "zkCli", "zab", n=99, lineterm=""))
 
 
+    def not_compared(self):
+        """Commands and options of the Java shell's usage that no case has."""
+        usage = subprocess.run([*self.java, "-server", "127.0.0.1:1", "help"], capture_output=True, timeout=120,
+                               check=False, stdin=subprocess.DEVNULL)
+        lines = re.findall(r"^\t(\w+) (.*)$", (usage.stdout + usage.stderr).decode(errors="replace"), re.M)
+        if len(lines) < 20:
+            sys.exit("the Java shell's usage cannot be read")
+        used = {}
+        for _, line in [*CASES, *CHROOT_CASES]:
+            options = used.setdefault(line[0], set())
+            for word in line[1:]:
+                options.update([word, *(f"-{letter}" for letter in word[1:])] if word.startswith("-") else [])
+        missing = []
+        for name, syntax in lines:
+            if name in SESSION_COMMANDS:
+                continue
+            if name not in used:
+                missing.append(name)
+            missing += [f"{name} {option}" for option in re.findall(r"(?<!\w)-\w+", syntax)
+                        if option not in used.get(name, ())]
+        return missing
+
+
 def main():
     shells = Shells()
     only = sys.argv[1:]
@@ -165,6 +193,7 @@ def main():
     cases = [(lines, line, "") for lines, line in CASES] + [(lines, line, ROOT) for lines, line in CHROOT_CASES]
     if only:
         cases = [case for case in cases if case[1][0] in only]
+    missing = [] if only else shells.not_compared()
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
         for lines, line, chroot in cases:
@@ -174,6 +203,9 @@ def main():
                 print(f"### {' '.join(line)}{f' (chroot {chroot})' if chroot else ''}")
                 print("\n".join(difference), flush=True)
         shells.set_up([])
+    for what in missing:
+        print(f"### {what}: no case has it")
+    different += len(missing)
     print(f"{len(cases)} commands compared, {different} differ")
     return 1 if different else 0
 

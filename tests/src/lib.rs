@@ -27,6 +27,7 @@ pub mod members;
 pub mod mixed;
 pub mod netns;
 pub mod programs;
+pub mod proxy;
 pub mod raw;
 pub mod registers;
 pub mod seeds;

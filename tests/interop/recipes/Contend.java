@@ -15,6 +15,7 @@ import org.apache.curator.framework.recipes.locks.InterProcessReadWriteLock;
 import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreV2;
 import org.apache.curator.framework.recipes.locks.Lease;
 import org.apache.curator.retry.RetryNTimes;
+import org.apache.zookeeper.data.Stat;
 
 /**
  * Holds something of Curator's again and again, and writes down when.
@@ -24,6 +25,7 @@ import org.apache.curator.retry.RetryNTimes;
  */
 public final class Contend {
     private static final int HOLD_MS = 10;
+    private static final int FAILURES_MAX = 100;
 
     private static CuratorFramework client;
     private static String path;
@@ -31,21 +33,37 @@ public final class Contend {
     private static String name;
 
     public static void main(String[] arguments) throws Exception {
-        client = CuratorFrameworkFactory.builder()
-                .connectString(arguments[0])
-                .sessionTimeoutMs(10_000)
-                .connectionTimeoutMs(10_000)
-                .retryPolicy(new RetryNTimes(20, 200))
-                .build();
-        client.start();
+        connect(arguments[0]);
         String kind = arguments[1];
         path = arguments[2];
         log = Path.of(arguments[4]);
         name = arguments[5];
-        for (int round = 0; round < Integer.parseInt(arguments[3]); round++) {
-            once(kind);
+        int failures = 0;
+        int left = Integer.parseInt(arguments[3]);
+        while (left > 0) {
+            try {
+                once(kind);
+                left--;
+            } catch (Exception e) {
+                // Begun again with a new session: the connection or the session is lost.
+                if (++failures > FAILURES_MAX) {
+                    throw e;
+                }
+                client.close();
+                connect(arguments[0]);
+            }
         }
         client.close();
+    }
+
+    private static void connect(String hosts) {
+        client = CuratorFrameworkFactory.builder()
+                .connectString(hosts)
+                .sessionTimeoutMs(4_000)
+                .connectionTimeoutMs(10_000)
+                .retryPolicy(new RetryNTimes(20, 200))
+                .build();
+        client.start();
     }
 
     private static void once(String kind) throws Exception {
@@ -101,7 +119,11 @@ public final class Contend {
                 .filter(node -> node.contains(mark))
                 .min(Comparator.comparing((String node) -> node.substring(node.length() - 10)))
                 .orElseThrow();
-        return client.checkExists().forPath(path + "/" + first).getCzxid();
+        Stat stat = client.checkExists().forPath(path + "/" + first);
+        if (stat.getEphemeralOwner() != client.getZookeeperClient().getZooKeeper().getSessionId()) {
+            throw new IllegalStateException("the session was lost meanwhile");
+        }
+        return stat.getCzxid();
     }
 
     private static void hold(long token, String kind) throws Exception {

@@ -93,6 +93,31 @@ fn revisions_are_published_compared_and_taken_back() {
         told(&server, &["config", "get", "test/shop/db", "db.url"]),
         "x"
     );
+    // The same with YAML, where what is nested is a value, or has values.
+    let file = server.directory().join("values.yaml");
+    let text = "db:\n  pool: 5\n  url: there\nrate: 7\n";
+    fs::write(&file, text).unwrap();
+    let import = ["config", "publish", "test/yaml", "--replace", "--file"];
+    let import = [&import[..], &[file.to_str().unwrap()]].concat();
+    told(&server, &import);
+    let as_yaml = ["config", "get", "test/yaml", "--format", "yaml"];
+    assert_eq!(told(&server, &as_yaml), text.trim_end());
+    told(&server, &[&import[..], &["--flatten"]].concat());
+    assert_eq!(
+        told(&server, &["config", "get", "test/yaml"]),
+        "db.pool=5\ndb.url=there\nrate=7"
+    );
+    fs::write(&file, "a: [1").unwrap();
+    refused(&server, &import, 65);
+    let value = [
+        "config",
+        "publish",
+        "test/yaml",
+        "--type",
+        "yaml",
+        "doc=a: [1",
+    ];
+    refused(&server, &value, 65);
     assert_eq!(told(&server, &["config", "list"]), "prod\ntest");
     assert_eq!(told(&server, &["config", "list", "test/shop"]), "db");
     // The other command of this name is still there.
@@ -128,6 +153,158 @@ fn an_application_can_be_closed_to_others() {
         &["config", "get", "prod/closed", "--revision", "2"],
         77,
     );
+}
+
+/// ann owns an environment and lends an application to ben; a reader may follow and no more.
+#[test]
+fn environments_and_applications_have_owners() {
+    const READER: &str = "digest:reader:secret";
+    let server = server(Implementation::Zabd);
+    let by = |who: &str, words: &[&str]| {
+        let credential = format!("digest:{who}:secret");
+        let words = [&["-auth", &credential], words].concat();
+        code(&zab(&server, 10_000, &words).output().unwrap())
+    };
+    // The hash of reader:secret.
+    let acl = "auth::cdrwa,digest:reader:TwMYkJISsEPORbrSYGWeRLjeNEk=:r";
+    assert_eq!(by("ann", &["config", "publish", "prod/old", "a=1"]), 0);
+    assert_eq!(by("ann", &["config", "restrict", "prod", acl]), 0);
+    for (who, words, wanted) in [
+        ("ann", &["config", "publish", "prod/new", "a=1"][..], 0),
+        ("ben", &["config", "publish", "prod/new", "a=2"], 77),
+        ("ben", &["config", "publish", "prod/other", "a=2"], 77),
+        ("ben", &["config", "get", "prod/old"], 77),
+        ("ben", &["config", "publish", "test/new", "a=1"], 0),
+        ("reader", &["config", "get", "prod/new"], 0),
+        ("reader", &["config", "publish", "prod/new", "a=2"], 77),
+        (
+            "reader",
+            &["config", "grey", "prod/new", "a=2", "--instance", "x"],
+            77,
+        ),
+        (
+            "ann",
+            &["config", "restrict", "prod/new", "world:anyone:cdrwa"],
+            0,
+        ),
+        ("ben", &["config", "publish", "prod/new", "a=2"], 0),
+        ("ben", &["config", "publish", "prod/old", "a=2"], 77),
+        ("ann", &["config", "restrict", "prod/new", "nonsense"], 64),
+    ] {
+        assert_eq!(by(who, words), wanted, "{who}: {words:?}");
+    }
+    // Who may only read is seen to follow.
+    let log = server.directory().join("reader");
+    let words = [
+        "-auth",
+        READER,
+        "config",
+        "watch",
+        "prod/old",
+        "--instance",
+        "reader",
+    ];
+    let watching = zab(&server, 10_000, &words)
+        .stdout(fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let _watching = Running(watching);
+    let holders = |who: &str| {
+        let credential = format!("digest:{who}:secret");
+        text(&output(
+            &server,
+            &["-auth", &credential, "config", "holders", "prod/old"],
+        ))
+        .to_owned()
+    };
+    until("the reader follows", || holders("ann") == "1\treader");
+    assert_eq!(by("ann", &["config", "publish", "prod/old", "a=3"]), 0);
+    until("the reader has it", || holders("ann") == "2\treader");
+    assert!(fs::read_to_string(&log).unwrap().contains("\"3\""));
+}
+
+#[test]
+fn grey_releases_go_by_name_address_or_label() {
+    let server = server(Implementation::Zabd);
+    told(&server, &["config", "publish", "prod/grey", "k=1"]);
+    let mut running = Vec::new();
+    for options in [
+        &["--instance", "named"][..],
+        &["--instance", "addressed", "--address", "10.0.0.7"],
+        &[
+            "--instance",
+            "labelled",
+            "--label",
+            "zone=a",
+            "--label",
+            "size=9",
+        ],
+        &[
+            "--instance",
+            "other",
+            "--address",
+            "10.0.0.8",
+            "--label",
+            "zone=b",
+        ],
+    ] {
+        let words = [&["config", "watch", "prod/grey"], options].concat();
+        let child = zab(&server, 10_000, &words)
+            .stdout(std::process::Stdio::null())
+            .spawn();
+        running.push(Running(child.unwrap()));
+    }
+    let holders = || {
+        let told = told(&server, &["config", "holders", "prod/grey"]);
+        let mut holders: Vec<_> = told
+            .lines()
+            .map(|line| line.split('\t').take(2).collect::<Vec<_>>().join(" "))
+            .collect();
+        holders.sort_unstable();
+        holders.join(", ")
+    };
+    let all = |revision: u32| {
+        ["addressed", "labelled", "named", "other"]
+            .map(|name| format!("{revision} {name}"))
+            .join(", ")
+    };
+    until("all follow", || holders() == all(1));
+    for (rule, wanted) in [
+        (
+            ["--instance", "named"],
+            "1 addressed, 1 labelled, 1 other, 2 named",
+        ),
+        (
+            ["--address", "10.0.0.7"],
+            "1 labelled, 1 named, 1 other, 2 addressed",
+        ),
+        (
+            ["--label", "zone=a"],
+            "1 addressed, 1 named, 1 other, 2 labelled",
+        ),
+    ] {
+        let grey = [&["config", "grey", "prod/grey", "k=2"], &rule[..]].concat();
+        told(&server, &grey);
+        until("some take it", || holders() == wanted);
+        told(&server, &["config", "abandon", "prod/grey"]);
+        until("all are back", || holders() == all(1));
+    }
+    let grey = [
+        "config",
+        "grey",
+        "prod/grey",
+        "k=2",
+        "--address",
+        "10.0.0.8",
+        "--label",
+        "size=9",
+    ];
+    told(&server, &grey);
+    until("two take it", || {
+        holders() == "1 addressed, 1 named, 2 labelled, 2 other"
+    });
+    told(&server, &["config", "promote", "prod/grey"]);
+    until("all take it", || holders() == all(2));
 }
 
 #[test]

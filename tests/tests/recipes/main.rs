@@ -7,6 +7,7 @@
 )]
 
 mod config;
+mod cut;
 mod naming;
 mod service;
 mod support;

@@ -281,7 +281,7 @@ fn a_command_is_registered_while_it_runs() {
     let listing = "/services/web/h:1";
     assert_eq!(code(&output(&server, &["create", listing, "{}"])), 0);
     let mut running = run(&["--grace", "0.2"], "trap '' TERM; sleep 100");
-    assert_eq!(running.code(), 75);
+    assert_eq!(running.code(), 73);
     assert_eq!(code(&output(&server, &["delete", listing])), 0);
     // Two that run: the command of the one before is told.
     fs::remove_file(&log).unwrap();
@@ -495,7 +495,7 @@ fn calls_of_resolve_take_turns_or_stick_together() {
     let foreign = server.directory().join("foreign");
     fs::write(&foreign, "precious").unwrap();
     let words = format!("--policy sticky --state {}", foreign.display());
-    assert_eq!(code(&resolve(&words)), 64);
+    assert_eq!(code(&resolve(&words)), 65);
     assert_eq!(fs::read_to_string(&foreign).unwrap(), "precious");
     assert_eq!(code(&resolve("--format {adress}")), 64);
 }

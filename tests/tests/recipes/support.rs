@@ -116,7 +116,8 @@ impl Witness {
         )
     }
 
-    /// Reads it all and says how often something was held. Those who were killed need not have left.
+    /// Reads it all and says how often something was held. Those who were killed or cut off need not
+    /// have left.
     pub(crate) fn check(&self, rule: Rule, killed: &BTreeSet<String>) -> usize {
         let mut inside: Vec<(String, bool)> = Vec::new();
         let mut token_max = 0_i64;
@@ -127,8 +128,12 @@ impl Witness {
                 panic!("a torn line: {line}");
             };
             if what == "leave" {
-                let at = inside.iter().position(|(inside, _)| inside == name);
-                inside.remove(at.unwrap_or_else(|| panic!("{line} without entering")));
+                match inside.iter().position(|(inside, _)| inside == name) {
+                    Some(at) => drop(inside.remove(at)),
+                    // He was told late, and somebody else had it already, with a greater token.
+                    None if killed.contains(name) => {}
+                    None => panic!("{line} without entering"),
+                }
                 continue;
             }
             inside.retain(|(name, _)| !killed.contains(name));
@@ -163,20 +168,43 @@ pub(crate) fn other(
     witness: &Witness,
     name: &str,
 ) -> Child {
+    let address = server.address().to_string();
+    other_at(&address, library, kind, path, rounds, witness, name)
+}
+
+/// The same, on another way to the server.
+pub(crate) fn other_at(
+    address: &str,
+    library: &str,
+    kind: &str,
+    path: &str,
+    rounds: usize,
+    witness: &Witness,
+    name: &str,
+) -> Child {
     let program = if library == "java" {
         "Contend"
     } else {
         "contend"
     };
     let (rounds, log) = (rounds.to_string(), witness.log.to_string_lossy());
-    program_of(server, library, program, &[kind, path, &rounds, &log, name])
+    program_at(
+        address,
+        library,
+        program,
+        &[kind, path, &rounds, &log, name],
+    )
 }
 
 /// Starts a program of `tests/interop/recipes`.
 pub(crate) fn program_of(server: &Server, library: &str, program: &str, words: &[&str]) -> Child {
+    program_at(&server.address().to_string(), library, program, words)
+}
+
+fn program_at(address: &str, library: &str, program: &str, words: &[&str]) -> Child {
     Command::new("python3")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/recipes.py"))
-        .args([library, program, &server.address().to_string()])
+        .args([library, program, address])
         .args(words)
         .stdin(Stdio::null())
         .spawn()

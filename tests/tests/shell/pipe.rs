@@ -27,6 +27,15 @@ removewatches /p -r
 removewatches /p -p
 removewatches /p -p
 removewatches /nothing
+removewatches /p -z
+ls -w /p
+get -w /p
+removewatches /p -c
+removewatches /p -d
+removewatches /p -d -l
+addWatch -m PERSISTENT_RECURSIVE /p
+addWatch -m NONSENSE /p
+removewatches /p -r
 printwatches
 printwatches off
 printwatches
@@ -133,4 +142,101 @@ fn bash_completes_what_zab_tells_it() {
             "{words:?}: {ran:?}"
         );
     }
+}
+
+/// Asks a shell what it would offer, by a script that gets zab and the words.
+fn offered(shell: &str, script: &str, words: &[&str]) -> Option<Vec<String>> {
+    let zab = zab_binary().unwrap();
+    let output = Command::new(shell)
+        .args(["-c", script])
+        .args((shell == "zsh").then_some("zsh"))
+        .arg(&zab)
+        .args(words)
+        .output();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "{shell}: {error}");
+            println!("SKIP completion in {shell}: {error}");
+            return None;
+        }
+    };
+    assert!(output.stderr.is_empty(), "{shell}: {output:?}");
+    let ran = Ran::from(output);
+    Some(ran.out.lines().map(str::to_owned).collect())
+}
+
+#[test]
+fn zsh_and_fish_complete_what_zab_tells_them() {
+    let daemon = start(Implementation::Zabd);
+    let server = daemon.address().to_string();
+    let server = server.as_str();
+    ok(server, &["create", "/app"]);
+    ok(server, &["create", "/app/a b"]);
+    ok(server, &["create", "/apple"]);
+    // What compadd is given, and whether a space follows.
+    let zsh = r#"
+        compdef() { :; }
+        compadd() {
+            local end=" "
+            while [[ $1 != -- ]]; do [[ $1 == -S ]] && { end=$2; shift; }; shift; done
+            shift
+            print -rl -- "${@/%/$end}"
+        }
+        source <("$1" completions zsh)
+        words=("$@") CURRENT=$#
+        _zab
+    "#;
+    let fish = r#"
+        source ($argv[1] completions fish | psub)
+        set -l line (string escape -- $argv[2..-2])
+        complete -C "$argv[1] $line $argv[-1]" | string replace -r '\t.*' ''
+    "#;
+    for (words, replies) in [
+        (&["tre"][..], &["tree "][..]),
+        (&["-server", server, "ls", "/ap"], &["/app ", "/apple "]),
+        (&["-server", server, "tree", "--de"], &["--depth "]),
+    ] {
+        if let Some(found) = offered("zsh", zsh, words) {
+            let found: Vec<_> = found.iter().map(|word| word.trim_end()).collect();
+            let replies: Vec<_> = replies.iter().map(|word| word.trim_end()).collect();
+            assert_eq!(found, replies, "zsh: {words:?}");
+        }
+        if let Some(found) = offered("fish", fish, words) {
+            let replies: Vec<_> = replies.iter().map(|word| word.trim_end()).collect();
+            assert_eq!(found, replies, "fish: {words:?}");
+        }
+    }
+}
+
+#[test]
+fn the_manual_page_is_one_for_man() {
+    let page = ok("localhost", &["man"]);
+    for part in [
+        ".TH ZAB 1",
+        ".SS tree\n",
+        ".SS lock\n",
+        ".SS config\n",
+        ".SH EXIT STATUS\n",
+        "\\-\\-grace",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    let child = Command::new("groff")
+        .args(["-man", "-ww", "-Tutf8", "-z"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            println!("SKIP a look at the manual page by groff: {error}");
+            return;
+        }
+    };
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(page.as_bytes()).unwrap();
+    drop(input);
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
 }

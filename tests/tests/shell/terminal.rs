@@ -242,7 +242,7 @@ fn the_session_outlives_its_connection_and_a_command_can_be_interrupted() {
     terminal.signal(Signal::INT);
     terminal.expect("interrupted");
     terminal.run("quit");
-    assert_eq!(terminal.child.wait().unwrap().code(), Some(1));
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(130));
     // The session was closed: what it held is gone at once.
     assert_eq!(zab(&server, &["stat", "/mine"]).code, Some(1));
 }

@@ -1,11 +1,13 @@
 //! Commands on subtrees, files and servers.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use zabd_tests::servers::{Implementation, apache_unavailable};
+use zabd_tests::servers::{Implementation, Server, Setup, apache_unavailable};
 
-use crate::bench::{Directory, Running, fails, fed, nobody, ok, start, zab};
+use crate::bench::{Directory, PATIENCE, Running, fails, fed, nobody, ok, start, zab};
 
 /// A subtree with something of everything.
 fn plant(server: &str) {
@@ -211,6 +213,79 @@ fn dumps_come_back_whole_or_not_at_all() {
     assert_eq!(fails(server, &["dump", "/t", "--file", &nowhere]).0, 74);
 }
 
+/// Servers answer as if containers and nodes with a time to live were persistent: what is said about them counts. What
+/// they are in the end shows when they go by themselves.
+#[test]
+fn containers_and_times_to_live_are_carried_where_they_are_named() {
+    let setup = Setup::default()
+        .property("zookeeper.extendedTypesEnabled", "true")
+        .property("znode.container.checkIntervalMs", "100");
+    let daemon = Server::start(Implementation::Zabd, &setup).unwrap();
+    let server = daemon.address().to_string();
+    let server = server.as_str();
+    for words in [
+        &["create", "/from", "x"][..],
+        &["create", "/from/box", "y"],
+        &["create", "/from/box/item"],
+        &["create", "/from/brief", "z"],
+        &["create", "/from/plain"],
+    ] {
+        ok(server, words);
+    }
+    let named = ["--containers", "/from/b?x", "--ttl", "/from/br*=1500"];
+    let directory = Directory::new("modes");
+    let file = directory.file("dump");
+    ok(
+        server,
+        &[&["dump", "/from", "--file", &file], &named[..]].concat(),
+    );
+    let text = fs::read_to_string(&file).unwrap();
+    let modes: Vec<_> = text
+        .lines()
+        .filter_map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            let mode = line.get("mode")?.as_str()?;
+            Some(format!(
+                "{} {mode} {}",
+                line["path"].as_str()?,
+                line["ttlMs"]
+            ))
+        })
+        .collect();
+    assert_eq!(
+        modes,
+        [
+            "/ persistent null",
+            "/box container null",
+            "/box/item persistent null",
+            "/brief ttl 1500",
+            "/plain persistent null"
+        ]
+    );
+    ok(server, &["load", "/loaded", "--file", &file]);
+    ok(server, &[&["cp", "/from", "/copied"], &named[..]].concat());
+    ok(
+        server,
+        &[&["cp", "--stepwise", "/from", "/stepped"], &named[..]].concat(),
+    );
+    let deadline = Instant::now() + PATIENCE;
+    for root in ["/loaded", "/copied", "/stepped"] {
+        // A container goes when it has lost its last child.
+        ok(server, &["delete", &format!("{root}/box/item")]);
+        while ok(server, &["find", root, "--count"]) != "2\n" {
+            assert!(Instant::now() < deadline, "they stay");
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(
+            ok(server, &["find", root]),
+            format!("{root}\n{root}/plain\n")
+        );
+    }
+    let (code, words) = fails(server, &["dump", "/from", "--ttl", "/from/brief"]);
+    assert_eq!(code, 64);
+    assert!(words.contains("--ttl takes GLOB=MILLISECONDS"), "{words}");
+}
+
 fn command_with_auth(server: &str, words: &[&str], input: &[u8]) -> crate::bench::Ran {
     fed(server, &[&["-auth", "digest:u:p"], words].concat(), input)
 }
@@ -269,7 +344,6 @@ fn exit_codes_tell_the_kind_of_failure() {
         (server, &["-auth", "@/nonexistent", "tree"], 74),
         (server, &["-timeout", "x", "ls", "/"], 1),
         (server, &["lock", "relative", "--", "true"], 64),
-        (server, &["counter", "/zookeeper/none", "add"], 77),
         (server, &["config", "get", "prod/none", "key"], 66),
         (server, &["config", "promote", "prod/none"], 66),
         (server, &["bench", "--nosuch"], 64),
