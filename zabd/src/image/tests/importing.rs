@@ -448,6 +448,23 @@ fn a_path_that_leads_nowhere_makes_no_node() {
     assert_eq!(started(&disk, &store).digest(), expected.digest());
 }
 
+#[test]
+fn a_log_that_was_made_and_not_written_is_no_later_one() {
+    let mut rng = Rng(29);
+    let (history, expected) = long_history(&mut rng, 30);
+    let (snapshot, _) = java_snapshot(&mut rng, &history, 10, 0);
+    let (disk, store) = (SimDisk::new(1), MemStore::new());
+    put(&disk, &name("snapshot", 10), &snapshot);
+    put(&disk, &name("log", 11), &java_log(&history[10..]));
+    put(&disk, &name("log", 31), &java_log(&[]));
+    let imported = import(&disk, &store).unwrap().unwrap();
+    assert_eq!(imported.last, expected.last_zxid());
+    assert_eq!(import(&disk, &store).unwrap(), None);
+    lose_own_data(&disk);
+    let refused = import(&disk, &MemStore::new()).unwrap_err();
+    assert!(matches!(refused, ImportError::OwnGone { .. }), "{refused}");
+}
+
 /// Somebody moves zabd's directories away.
 fn lose_own_data(disk: &SimDisk) {
     for dir in ["/data/zabd", "/data/zabd/log"].map(Path::new) {
