@@ -457,13 +457,12 @@ const APACHE_HARMLESS: &[&str] = &[
     "Severe unrecoverable error, from thread : FollowerRequestProcessor",
     "Severe unrecoverable error, from thread : ObserverRequestProcessor",
     "Exception while sending packets in LearnerHandler",
+    // A session comes back before its old connection is gone.
+    "InstanceAlreadyExistsException",
 ];
 
 /// What old ones do whoever leads.
-const OLD_APACHE_HARMLESS: &[&str] = &[
-    "InstanceAlreadyExistsException",
-    "Failed to register MBean InMemoryDataTree",
-];
+const OLD_APACHE_HARMLESS: &[&str] = &["Failed to register MBean InMemoryDataTree"];
 
 #[cfg(test)]
 mod tests {
