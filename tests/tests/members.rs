@@ -55,7 +55,7 @@ fn random_histories() {
     let healed_ms = reports.iter().map(|report| report.healed_ms).max();
     eprintln!(
         "{} histories: {} events, {} transactions, {} writes and {} reads ({} syncs) answered, {} watch events, {} times \
-         watches set again, {} moves, {} turned away, {} refused, {} expired, {} reigns, {} crashes, {} changes of the members, {} copies damaged, {} local sessions ({} upgraded), {} times read-only \
+         watches set again, {} moves, {} turned away, {} refused, {} expired, {} reigns, {} crashes, {} changes of the members, {} copies damaged ({} needed), {} local sessions ({} upgraded), {} times read-only \
          ({} replies); DIFF, TRUNC, SNAP, \
          log: {synced:?}; healed after {healed_ms:?} ms at the most",
         reports.len(),
@@ -74,6 +74,7 @@ fn random_histories() {
         sum(|report| report.crashes),
         sum(|report| report.changes),
         sum(|report| report.damaged),
+        sum(|report| report.stranded),
         sum(|report| report.locals),
         sum(|report| report.upgraded),
         sum(|report| report.shows),
@@ -92,6 +93,7 @@ fn random_histories() {
         assert!(sum(|report| report.crashes) > histories);
         assert!(sum(|report| report.changes) > histories / 10);
         assert!(sum(|report| report.damaged) > histories / 20);
+        assert!(sum(|report| report.stranded) <= 1 + histories / 1000);
         assert!(sum(|report| report.locals) > histories);
         assert!(sum(|report| report.upgraded) > histories / 10);
         assert!(sum(|report| report.shown) > histories / 10);

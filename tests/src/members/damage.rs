@@ -29,6 +29,13 @@ impl World {
         }
     }
 
+    /// Whether a server without its copy is needed: the members were changed, perhaps before anybody noticed that it had
+    /// gone down, so that there is no quorum without it. Nobody may count it, and an operator has to see to it.
+    pub(super) fn is_stranded(&self) -> bool {
+        let mut servers = self.servers.iter();
+        servers.any(|(id, server)| server.disk.lacks && !self.others_suffice(*id))
+    }
+
     fn others_suffice(&self, id: Node) -> bool {
         let others = self.servers.keys().filter(|other| **other != id);
         let others: BTreeSet<ServerId> = others.map(|other| ServerId(*other)).collect();

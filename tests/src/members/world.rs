@@ -160,6 +160,8 @@ pub struct Report {
     pub shown: u64,
     /// Copies that were found damaged.
     pub damaged: u64,
+    /// Whether it ended with nobody to elect, as a server without its copy had become one that is needed.
+    pub stranded: u64,
     /// Sessions that began local.
     pub locals: u64,
     /// Of these, sessions that became everybody's.
@@ -396,6 +398,9 @@ impl World {
             if answered && in_step {
                 self.healed_at_us = Some(self.now_us);
                 self.report.healed_ms = mended_ms;
+            } else if mended_ms > self.patience_ms() && self.is_stranded() {
+                self.report.stranded += 1;
+                return Ok(true);
             } else if mended_ms > self.patience_ms() {
                 return heals_and_serves::stuck(self.describe());
             }
