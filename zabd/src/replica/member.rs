@@ -534,6 +534,10 @@ impl Member {
         let clock = around.clock;
         match (&mut self.serving, effect) {
             (Serving::Soon(kept), effect) => kept.push(effect),
+            // As for this server's own clients: nothing is proposed any more. A session that is only wished for must not be
+            // tracked either, or its client would be let in with it.
+            (Serving::Leader(_), ZabEffect::Requested { .. }) if self.zab.next_zxid().is_none() => {
+            }
             (
                 Serving::Leader(leading),
                 ZabEffect::Requested {
