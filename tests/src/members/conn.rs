@@ -8,14 +8,13 @@ use jute_codec::frame::{peek_length, take_frame, write_frame};
 use jute_codec::proto::{ConnectResponse, OpCode, ReplyHeader, Request};
 use jute_codec::{Jute, SessionId, Text};
 use zabd::replica::input::Input;
-use zabd::replica::zab::Role;
 use zabd::state::conn::{
     Advance, ClientConn, ClientRequest, CloseReason, ConnId, ConnParams, FrameKind, Submission,
     WriteBody,
 };
 use zabd::state::{Output, Outputs, Service};
 
-use super::check::{Check, leaders_only_lead};
+use super::check::Check;
 use super::net::{Item, Node, Way};
 use super::plan::Planted;
 use super::world::{Event, World};
@@ -319,9 +318,6 @@ impl World {
             if self.servers[&id].state.service() != Service::ReadOnly {
                 self.sessions.on_let_in(response.session.0, id);
                 self.on_let_in_here(id, response.session, response.timeout_ms)?;
-                if !self.plan.leader_serves && self.servers[&id].role() == Role::Leading {
-                    return leaders_only_lead::let_in(id, response.session.0);
-                }
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use jute_codec::proto::{ConnectResponse, ReplyHeader};
 use jute_codec::txn::Txn;
-use jute_codec::{Text, Zxid};
+use jute_codec::{SessionId, Text, Zxid};
 use zabd::replica::Replica;
 use zabd::replica::clock::Clock;
 use zabd::replica::effect::{Answer, Effect};
@@ -16,7 +16,7 @@ use zabd::replica::zab::{Recovered, Role, ZabEffect, ZabInput, ZabParams};
 use zabd::state::conn::ConnId;
 use zabd::state::{Committed, Outputs, Service, State, StateParams};
 
-use super::check::{Check, broken, replicas_agree, server_stays_up};
+use super::check::{Check, broken, leaders_only_lead, replicas_agree, server_stays_up};
 use super::conn::SimConn;
 use super::disk::{Disk, Logged, Write, Written, last};
 use super::net::{Node, Out};
@@ -78,6 +78,8 @@ pub(super) struct SimServer {
     pub(super) accepted: u64,
     driver_scheduled: bool,
     timer_us: i64,
+    /// What it said last of its role. By the end of a step it may have another one.
+    said_role: Role,
     /// Since when it serves clients.
     pub(super) serving_since_us: Option<i64>,
     /// When the last thing went wrong with it that may keep it from being heard.
@@ -108,6 +110,7 @@ impl SimServer {
             accepted: 0,
             driver_scheduled: false,
             timer_us: i64::MIN,
+            said_role: Role::Looking,
             serving_since_us: None,
             disturbed_us: 0,
         }
@@ -233,6 +236,7 @@ impl World {
             (replica_params(&self.plan, id), zab_params(&self.plan, id));
         let server = self.server(id);
         server.boot += 1;
+        server.said_role = Role::Looking;
         server.boot_us = now_us;
         server.ahead_ms = 0;
         server.silent = false;
@@ -462,7 +466,13 @@ impl World {
                     continue;
                 }
                 Effect::Commit(committed) => Step::Commit(committed),
-                Effect::Connected { conn, response } => Step::Connected(conn, response),
+                Effect::Connected { conn, response } => {
+                    let leads = self.servers[&id].said_role == Role::Leading;
+                    if leads && !self.plan.leader_serves && response.session != SessionId::NONE {
+                        return leaders_only_lead::let_in(id, response.session.0);
+                    }
+                    Step::Connected(conn, response)
+                }
                 Effect::CloseConn { conn } => Step::Close(conn),
                 Effect::Synced { conn, xid, path } => Step::Synced(conn, xid, path),
                 Effect::Answered { conn, xid, answer } => Step::Answered(conn, xid, answer),
@@ -531,6 +541,7 @@ impl World {
             ZabEffect::RoleChanged { role, leader, .. } => {
                 let leader = leader.map_or(0, |leader| leader.0.cast_unsigned());
                 self.trace.step(self.now_us, "role", leader);
+                self.server(id).said_role = role;
                 self.report.reigns += u64::from(role == Role::Leading);
             }
             ZabEffect::Fatal { why } => {
