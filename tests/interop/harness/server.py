@@ -92,6 +92,14 @@ def zabd_binary():
     raise ServerFailed("no zabd found: build it with `cargo build --release` or set ZABD_BIN")
 
 
+def zab_binary():
+    """The zab to test: `$ZAB_BIN`, else the one beside zabd."""
+    found = os.environ.get("ZAB_BIN") or os.path.join(os.path.dirname(zabd_binary()), "zab")
+    if not os.access(found, os.X_OK):
+        raise ServerFailed(f"{found} is not an executable: build zab or set ZAB_BIN")
+    return os.path.abspath(found)
+
+
 def server_command(kind):
     """The command that starts a server of this kind, up to the configuration file."""
     return apache_command() if kind == "apache" else [zabd_binary()]

@@ -35,6 +35,7 @@ def app(name, main):
 SUITES = [
     Suite("kazoo", kazoo_suite.prepare, kazoo_suite.run, starts_server=False),
     Suite("apache", apache_suite.prepare, apache_suite.run, starts_server=False),
+    Suite("shells", zkcli_suite.prepare, zkcli_suite.run_comparison),
     Suite("crash", program_suites.go_binaries, program_suites.run_crash),
     Suite("java", program_suites.java_classes, program_suites.run_java),
     Suite("zkcli", zkcli_suite.prepare, zkcli_suite.run),

@@ -5,13 +5,14 @@ import re
 import subprocess
 
 from . import cache
-from .server import apache_jars
+from .server import apache_jars, zab_binary
 
 SESSION = cache.INTEROP / "zkcli" / "session.txt"
 # A command that only the shell itself answers; it separates the answers of the others.
 MARK = "printwatches"
 MARK_ANSWER = "printwatches is on"
 TIMEOUT_S = 120
+COMPARISON_TIMEOUT_S = 900
 
 
 def prepare():
@@ -118,4 +119,24 @@ def run(server, report):
             report.passes(name)
         else:
             report.fails(name, f"{single.returncode}, wanted {code}: {single.stdout[-300:]}")
+    return output
+
+
+def run_comparison(server, report):
+    """Every command of the shell beside zab's, by a script that stands with zab."""
+    environment = dict(os.environ, ZAB=zab_binary(), ZAB_TEST_SERVER=server.address,
+                       ZKCLI_CLASSPATH=f"{apache_jars()}/*")
+    script = cache.INTEROP.parent.parent / "cli" / "tests" / "compare_zkcli.py"
+    done = subprocess.run([script], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=COMPARISON_TIMEOUT_S, check=False)
+    output = done.stdout.splitlines()
+    for line in output:
+        if line.startswith("### "):
+            report.fails(line.removeprefix("### "), "zkCli and zab differ")
+    counts = re.match(r"(\d+) commands compared, (\d+) differ$", output[-1] if output else "")
+    if not counts or (done.returncode != 0) != bool(report.failed):
+        report.fails("comparison", f"ended with {done.returncode}")
+    else:
+        for number in range(int(counts[1]) - int(counts[2])):
+            report.passes(f"command {number}")
     return output
