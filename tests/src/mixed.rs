@@ -449,8 +449,9 @@ const APACHE_HARMLESS: &[&str] = &[
     "changes proposed in reconfig",
     // Its election is begun anew while it connects to somebody.
     "Exception while submitting quorum connection request",
-    // The leader is cut off from it.
+    // The leader is cut off from it, or gone.
     "connectToLeader exceeded",
+    "retries exceeded. tries=",
     "Failed connect to",
     "RejectedExecutionException",
     // A client's request for a leader that is gone: the follower begins anew.
