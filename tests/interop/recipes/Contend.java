@@ -5,7 +5,6 @@ import java.nio.file.StandardOpenOption;
 import java.util.Comparator;
 import java.util.concurrent.TimeUnit;
 import org.apache.curator.framework.CuratorFramework;
-import org.apache.curator.framework.CuratorFrameworkFactory;
 import org.apache.curator.framework.recipes.leader.LeaderLatch;
 import org.apache.curator.framework.recipes.leader.LeaderSelector;
 import org.apache.curator.framework.recipes.leader.LeaderSelectorListenerAdapter;
@@ -14,7 +13,6 @@ import org.apache.curator.framework.recipes.locks.InterProcessMutex;
 import org.apache.curator.framework.recipes.locks.InterProcessReadWriteLock;
 import org.apache.curator.framework.recipes.locks.InterProcessSemaphoreV2;
 import org.apache.curator.framework.recipes.locks.Lease;
-import org.apache.curator.retry.RetryNTimes;
 import org.apache.zookeeper.data.Stat;
 
 /**
@@ -57,13 +55,7 @@ public final class Contend {
     }
 
     private static void connect(String hosts) {
-        client = CuratorFrameworkFactory.builder()
-                .connectString(hosts)
-                .sessionTimeoutMs(4_000)
-                .connectionTimeoutMs(10_000)
-                .retryPolicy(new RetryNTimes(20, 200))
-                .build();
-        client.start();
+        client = Clients.start(hosts, 4_000, 10_000, 20);
     }
 
     private static void once(String kind) throws Exception {

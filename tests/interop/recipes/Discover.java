@@ -7,8 +7,6 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.TreeSet;
 import org.apache.curator.framework.CuratorFramework;
-import org.apache.curator.framework.CuratorFrameworkFactory;
-import org.apache.curator.retry.RetryNTimes;
 import org.apache.curator.x.discovery.ServiceDiscovery;
 import org.apache.curator.x.discovery.ServiceDiscoveryBuilder;
 import org.apache.curator.x.discovery.ServiceInstance;
@@ -32,13 +30,7 @@ public final class Discover {
     public static void main(String[] arguments) throws Exception {
         String base = arguments[1];
         String name = arguments[2];
-        CuratorFramework client = CuratorFrameworkFactory.builder()
-                .connectString(arguments[0])
-                .sessionTimeoutMs(10_000)
-                .connectionTimeoutMs(10_000)
-                .retryPolicy(new RetryNTimes(20, 200))
-                .build();
-        client.start();
+        CuratorFramework client = Clients.start(arguments[0], 10_000, 10_000, 20);
         Map<String, Object> payload = new LinkedHashMap<>();
         payload.put("weight", 5);
         payload.put("zone", "z");

@@ -7,9 +7,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.concurrent.Semaphore;
 import org.apache.curator.framework.CuratorFramework;
-import org.apache.curator.framework.CuratorFrameworkFactory;
 import org.apache.curator.framework.api.CuratorWatcher;
-import org.apache.curator.retry.RetryNTimes;
 import org.apache.zookeeper.CreateMode;
 import org.apache.zookeeper.KeeperException;
 
@@ -23,13 +21,7 @@ public final class Follow {
         String node = arguments[1];
         String instance = arguments[2];
         String holders = node + "/holders/" + instance;
-        CuratorFramework client = CuratorFrameworkFactory.builder()
-                .connectString(arguments[0])
-                .sessionTimeoutMs(10_000)
-                .connectionTimeoutMs(10_000)
-                .retryPolicy(new RetryNTimes(20, 200))
-                .build();
-        client.start();
+        CuratorFramework client = Clients.start(arguments[0], 10_000, 10_000, 20);
         ObjectMapper json = new ObjectMapper();
         Semaphore changed = new Semaphore(0);
         CuratorWatcher watcher = event -> changed.release();

@@ -5,7 +5,6 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.concurrent.TimeUnit;
 import org.apache.curator.framework.CuratorFramework;
-import org.apache.curator.framework.CuratorFrameworkFactory;
 import org.apache.curator.framework.recipes.atomic.AtomicValue;
 import org.apache.curator.framework.recipes.atomic.DistributedAtomicLong;
 import org.apache.curator.framework.recipes.locks.InterProcessMutex;
@@ -32,13 +31,7 @@ public final class Hold {
         name = arguments[4];
         Thread input = new Thread(Hold::drain);
         input.start();
-        CuratorFramework client = CuratorFrameworkFactory.builder()
-                .connectString(arguments[0])
-                .sessionTimeoutMs(TIMEOUT_MS)
-                .connectionTimeoutMs(TIMEOUT_MS)
-                .retryPolicy(new RetryNTimes(100, 200))
-                .build();
-        client.start();
+        CuratorFramework client = Clients.start(arguments[0], TIMEOUT_MS, TIMEOUT_MS, 100);
         client.blockUntilConnected();
         long session = client.getZookeeperClient().getZooKeeper().getSessionId();
         String lives = arguments[2] + "-" + name;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use zabd_tests::servers::{Implementation, apache_java, apache_unavailable, zab_binary};
+use zabd_tests::servers::{Implementation, Server, apache_java, apache_unavailable, zab_binary};
 
 use crate::bench::{Ran, fed, ok, start};
 
@@ -106,14 +106,20 @@ fn sorted(ran: &Ran, server: &str) -> (Option<i32>, String, String, Vec<String>)
     (ran.code, plain, err.join("\n"), events)
 }
 
-#[test]
-fn bash_completes_what_zab_tells_it() {
+/// A server with nodes that begin alike, one of them with a space in its name; and its address.
+fn with_names_to_complete() -> (Server, String) {
     let daemon = start(Implementation::Zabd);
     let server = daemon.address().to_string();
+    for path in ["/app", "/app/a b", "/apple"] {
+        ok(&server, &["create", path]);
+    }
+    (daemon, server)
+}
+
+#[test]
+fn bash_completes_what_zab_tells_it() {
+    let (_daemon, server) = with_names_to_complete();
     let server = server.as_str();
-    ok(server, &["create", "/app"]);
-    ok(server, &["create", "/app/a b"]);
-    ok(server, &["create", "/apple"]);
     let zab = zab_binary().unwrap();
     for (words, replies) in [
         (&["tre"][..], &["tree"][..]),
@@ -168,12 +174,8 @@ fn offered(shell: &str, script: &str, words: &[&str]) -> Option<Vec<String>> {
 
 #[test]
 fn zsh_and_fish_complete_what_zab_tells_them() {
-    let daemon = start(Implementation::Zabd);
-    let server = daemon.address().to_string();
+    let (_daemon, server) = with_names_to_complete();
     let server = server.as_str();
-    ok(server, &["create", "/app"]);
-    ok(server, &["create", "/app/a b"]);
-    ok(server, &["create", "/apple"]);
     // What compadd is given, and whether a space follows.
     let zsh = r#"
         compdef() { :; }

@@ -305,8 +305,9 @@ pub fn import_if_wanted<D: Disk, S: SnapshotStore>(
     log.close()?;
     // First: no moment without one of the two, should zabd's directories go.
     // A log that was made for a transaction which did not come to be in it is no sign that ZooKeeper went on.
-    let known = java.newest_name().max(Some(imported.last));
-    let known = known.unwrap_or(imported.last);
+    let known = java
+        .newest_name()
+        .map_or(imported.last, |newest| newest.max(imported.last));
     TakenOverMark::new(&java.snapshot_dir).set(disk, known)?;
     mark.finish(disk, known)?;
     info!(

@@ -91,10 +91,7 @@ pub(super) fn decode(record: &[u8]) -> (Parts<'_>, usize) {
     let name_len = reader.len();
     let name = reader.take(name_len);
     let children = if has(CHILDREN) {
-        Children {
-            first: NodeId(u32::from_le_bytes(*reader.array())),
-            count: u32::from_le_bytes(*reader.array()),
-        }
+        reader.children()
     } else {
         Children::NONE
     };
@@ -162,10 +159,7 @@ pub(super) fn children(record: &[u8]) -> Children {
         let mut reader = Reader {
             rest: &record[at..],
         };
-        Children {
-            first: NodeId(u32::from_le_bytes(*reader.array())),
-            count: u32::from_le_bytes(*reader.array()),
-        }
+        reader.children()
     })
 }
 
@@ -244,6 +238,13 @@ impl<'a> Reader<'a> {
             .expect("records are as long as they say");
         self.rest = rest;
         taken
+    }
+
+    fn children(&mut self) -> Children {
+        Children {
+            first: NodeId(u32::from_le_bytes(*self.array())),
+            count: u32::from_le_bytes(*self.array()),
+        }
     }
 
     fn number(&mut self) -> u64 {
