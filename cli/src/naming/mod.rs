@@ -17,5 +17,5 @@ pub use health::{Health, Thresholds};
 pub use instance::{
     Extras, INSTANCE_BYTES_MAX, Instance, ServiceType, Unreadable, WEIGHT_DEFAULT, printable,
 };
-pub use policy::{Chooser, Policy, Wish, choose, in_order};
+pub use policy::{Chooser, Policy, Wish, choose, dice, fingerprint, in_order};
 pub use uri::{UriError, UriSpec};

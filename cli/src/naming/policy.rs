@@ -125,8 +125,14 @@ fn drawn(instance: &Instance, key: &str) -> f64 {
     (hash as f64 + 0.5) / (1_u64 << 52) as f64
 }
 
-/// FNV-1a and a final mix: the same in every process, on every machine, in every version.
+/// The same in every process, on every machine, in every version.
 fn hash(parts: &[&str]) -> u64 {
+    mixed(fingerprint(parts))
+}
+
+/// FNV-1a of some texts: the same in every process, on every machine, in every version.
+#[must_use]
+pub fn fingerprint(parts: &[&str]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {
         // 0xff is in no UTF-8: "ab", "c" is not "a", "bc".
@@ -134,7 +140,7 @@ fn hash(parts: &[&str]) -> u64 {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
-    mixed(hash)
+    hash
 }
 
 /// The mix of splitmix64.
@@ -143,6 +149,12 @@ const fn mixed(number: u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+/// A number for [`Wish::dice`].
+#[must_use]
+pub fn dice() -> u64 {
+    random::number()
 }
 
 /// Chooses again and again, and remembers what it has chosen.
@@ -165,7 +177,7 @@ impl Chooser {
             policy: self.policy,
             key,
             last: self.last.as_deref(),
-            dice: random::number(),
+            dice: dice(),
         };
         let chosen = choose(instances, &wish)?;
         self.last = Some(chosen.id.clone());

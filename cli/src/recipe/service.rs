@@ -7,7 +7,7 @@ use clap::Parser;
 use tokio::time::{Instant as Moment, timeout_at};
 use zab::Client;
 use zab::naming::{
-    Directory, Follower, Instance, Listing, NamingError, Policy, Unreadable, Wish, choose,
+    Directory, Follower, Instance, Listing, NamingError, Policy, Unreadable, Wish, choose, dice,
     in_order, printable,
 };
 
@@ -214,12 +214,6 @@ fn state_parts<'a>(root: &'a str, wish: &'a Resolve) -> Vec<&'a str> {
     parts.push(wish.version.as_deref().unwrap_or_default());
     parts.extend(wish.tags.iter().map(String::as_str));
     parts
-}
-
-/// A random number, from what the standard library seeds its maps with.
-fn dice() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0_u64)
 }
 
 pub(super) fn documents(format: Format) -> Documents {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use zab::naming::fingerprint;
 
 /// More is not an id: another file was given by mistake.
 const STATE_BYTES_MAX: u64 = 4096;
@@ -126,10 +127,7 @@ fn file_name(parts: &[&str]) -> String {
         .map(readable)
         .filter(|part| !part.is_empty())
         .collect();
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in parts.iter().flat_map(|part| part.bytes().chain([0xff])) {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    }
+    let hash = fingerprint(parts);
     let mut name = names.join("-");
     name.truncate(100);
     format!("resolve-{name}-{hash:016x}")
