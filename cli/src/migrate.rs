@@ -1,10 +1,11 @@
 //! `zab migrate`: what a move between Apache ZooKeeper and zabd, server by server, has to know.
 //!
 //! `status` asks every member by four-letter words (`srvr`, `hash`) what it runs, what it is, how far it is, and compares the digests of
-//! their trees at transactions that several have noted. `check` does that, and looks for what stands in the way: versions, settings
+//! their trees at transactions that several have noted: what differed and agrees since is a remark, and nothing is in the way. `check` does that, and looks for what stands in the way: versions, settings
 //! that zabd has not got (`zabd check-config`), words that are not allowed.
 
-use std::collections::BTreeMap;
+mod digests;
+
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use self::digests::{Comparison, Digests};
 use crate::client::ConnectString;
 use crate::exit;
 use crate::forward;
@@ -43,8 +45,7 @@ struct Member {
     mode: Option<String>,
     zxid: Option<u64>,
     nodes: Option<u64>,
-    /// Digests by zxid.
-    digests: BTreeMap<u64, i64>,
+    digests: Digests,
     secure_port: bool,
     problems: Vec<String>,
 }
@@ -73,23 +74,24 @@ pub(crate) fn run(words: &[OsString], out: &mut dyn Write, err: &mut dyn Write) 
         .iter()
         .map(|server| ask(&server.to_string()))
         .collect();
-    let mut findings = findings(&members);
+    let compared = compared(&members);
+    let mut findings = findings(&members, &compared);
     if wish.check {
         findings.extend(obstacles(&members));
         for config in &wish.configs {
             findings.extend(check_config(config));
         }
     }
-    let agreed = agreed(&members);
     if wish.json {
         let value = json!({
             "members": members.iter().map(Member::json).collect::<Vec<_>>(),
-            "digestsAgreeAt": agreed.map(|zxid| format!("{zxid:#x}")),
+            "digestsAgreeAt": compared.agreed.map(|zxid| format!("{zxid:#x}")),
             "findings": findings,
+            "remarks": compared.differed,
         });
         writeln!(out, "{value}")?;
     } else {
-        print(&members, agreed, &findings, out)?;
+        print(&members, &compared, &findings, out)?;
     }
     Ok(u8::from(!findings.is_empty()))
 }
@@ -227,23 +229,17 @@ fn hex(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-/// The newest transaction after which all that have noted it, two or more, had the same tree.
-fn agreed(members: &[Member]) -> Option<u64> {
-    let zxids = members.iter().flat_map(|member| member.digests.keys());
-    zxids
-        .filter(|zxid| {
-            let mut digests = members
-                .iter()
-                .filter_map(|member| member.digests.get(*zxid));
-            let first = digests.next();
-            digests.clone().count() > 0 && digests.all(|digest| Some(digest) == first)
-        })
-        .max()
-        .copied()
+/// What their digests say of the members' trees.
+fn compared(members: &[Member]) -> Comparison {
+    let servers: Vec<_> = members
+        .iter()
+        .map(|member| (member.address.as_str(), &member.digests))
+        .collect();
+    digests::compare(&servers)
 }
 
 /// What is wrong now.
-fn findings(members: &[Member]) -> Vec<String> {
+fn findings(members: &[Member], compared: &Comparison) -> Vec<String> {
     let mut findings: Vec<_> = members
         .iter()
         .flat_map(|member| {
@@ -253,26 +249,7 @@ fn findings(members: &[Member]) -> Vec<String> {
                 .map(|problem| format!("{}: {problem}", member.address))
         })
         .collect();
-    let mut at = BTreeMap::<u64, BTreeMap<i64, Vec<&str>>>::new();
-    for member in members {
-        for (zxid, digest) in &member.digests {
-            at.entry(*zxid)
-                .or_default()
-                .entry(*digest)
-                .or_default()
-                .push(&member.address);
-        }
-    }
-    if let Some((zxid, digests)) = at.iter().find(|(_, digests)| digests.len() > 1) {
-        let who: Vec<_> = digests
-            .iter()
-            .map(|(digest, who)| format!("{} has {digest:x}", who.join(" and ")))
-            .collect();
-        findings.push(format!(
-            "the trees differ after transaction {zxid:#x}: {}",
-            who.join(", ")
-        ));
-    }
+    findings.extend_from_slice(&compared.differ);
     if members.len() > 1 {
         let leaders = members
             .iter()
@@ -337,7 +314,7 @@ fn check_config(path: &str) -> Vec<String> {
 
 fn print(
     members: &[Member],
-    agreed: Option<u64>,
+    compared: &Comparison,
     findings: &[String],
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -373,12 +350,15 @@ fn print(
                 .map_or_else(|| "-".to_owned(), |nodes| nodes.to_string()),
         )?;
     }
-    match agreed {
+    match compared.agreed {
         Some(zxid) => writeln!(out, "digests agree after transaction {zxid:#x}")?,
         None => writeln!(
             out,
             "no transaction of which two servers tell the digest: they note one in 128 since their start"
         )?,
+    }
+    for remark in &compared.differed {
+        writeln!(out, "- {remark}")?;
     }
     for finding in findings {
         writeln!(out, "! {finding}")?;
@@ -409,8 +389,9 @@ mod tests {
             member("a:1", JAVA, "100000080: -12\n100000100: 7\n"),
             member("b:1", ZABD, "100000080: -12\n"),
         ];
-        assert!(findings(&members).is_empty() && obstacles(&members).is_empty());
-        assert_eq!(agreed(&members), Some(0x1_0000_0080));
+        let compared = compared(&members);
+        assert!(findings(&members, &compared).is_empty() && obstacles(&members).is_empty());
+        assert_eq!(compared.agreed, Some(0x1_0000_0080));
         assert!(members[1].is_zabd() && !members[0].is_zabd());
         assert_eq!(
             (members[0].zxid, members[0].nodes),
@@ -429,7 +410,8 @@ mod tests {
                 "hash is not executed because it is not in the whitelist.\n",
             ),
         ];
-        let said = [findings(&members), obstacles(&members)]
+        let compared = compared(&members);
+        let said = [findings(&members, &compared), obstacles(&members)]
             .concat()
             .join("\n");
         for words in [
@@ -442,7 +424,23 @@ mod tests {
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }
-        assert_eq!(agreed(&members), None);
+        assert_eq!(compared.agreed, None);
+    }
+
+    #[test]
+    fn what_differed_once_is_told_and_is_no_finding() {
+        let members = [
+            member("a:1", JAVA, "80: 1\n100: 7\n"),
+            member("b:1", ZABD, "80: 2\n100: 7\n"),
+        ];
+        let (compared, mut out) = (compared(&members), Vec::new());
+        let findings = findings(&members, &compared);
+        assert_eq!(findings, <[String; 0]>::default());
+        print(&members, &compared, &findings, &mut out).unwrap();
+        let said = String::from_utf8(out).unwrap();
+        let remark = "digests agree after transaction 0x100\n- the trees differed after transaction 0x80, and agree after 0x100: \
+                      a:1 had 1, b:1 had 2\n";
+        assert!(said.ends_with(remark), "{said}");
     }
 
     #[test]
