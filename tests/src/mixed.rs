@@ -234,15 +234,25 @@ impl Mixed {
     }
 
     /// Whether a Java server had a snapshot of another one, of no one moment, right before each digest that it found to be
-    /// wrong. That happens without zabd: it goes on with what comes behind, and compares at once.
+    /// wrong. That happens without zabd.
     fn was_sent_no_one_moment(&self, number: usize) -> bool {
-        let is_java = |number| self.server(number).implementation() != Implementation::Zabd;
-        let leaders = self.quorum_ports.iter().zip(self.all());
-        let javas: Vec<&str> = leaders
-            .filter(|(_, other)| is_java(*other))
+        let mut mismatches = Mismatches::default();
+        mismatches.read_on(&self.server(number).log(), &self.java_leaders());
+        self.is_java(number) && mismatches.are_all_explained()
+    }
+
+    /// The ports at which a Java server leads, whenever it does, as others write them.
+    #[must_use]
+    pub fn java_leaders(&self) -> Vec<&str> {
+        let ports = self.quorum_ports.iter().zip(self.all());
+        ports
+            .filter(|(_, number)| self.is_java(*number))
             .map(|(port, _)| port.as_str())
-            .collect();
-        is_java(number) && are_of_snapshots(&self.server(number).log(), &javas)
+            .collect()
+    }
+
+    fn is_java(&self, number: usize) -> bool {
+        self.server(number).implementation() != Implementation::Zabd
     }
 
     /// The part of [`Self::check`] that is about logs: also of servers that have ended.
@@ -383,24 +393,49 @@ fn contains(directory: &Path, text: &[u8]) -> bool {
     })
 }
 
-/// Whether there are digests in a Java server's log that it found to be wrong, each while or after it took a snapshot of one
-/// of these leaders, and followed no other since.
-fn are_of_snapshots(log: &str, leaders: &[&str]) -> bool {
-    let (mut is_named, mut is_snapshot, mut mismatches) = (false, false, 0);
-    for line in log.lines() {
-        if let Some((_, address)) = line.split_once("connected to leader, using address: /") {
-            is_named = leaders.contains(&address.trim());
-            is_snapshot = false;
-        } else if line.contains("Getting a snapshot from leader") {
-            is_snapshot = true;
-        } else if line.contains(FIRST_MISMATCH) {
-            if !(is_named && is_snapshot) {
-                return false;
+/// Digests that a Java server found to be wrong, as its log tells. It does so without zabd's doing while or after it took a
+/// snapshot of a Java leader, if it followed no other since: that is of no one moment, and it compares at once.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Mismatches {
+    is_of_java: bool,
+    is_snapshot: bool,
+    explained: usize,
+    unexplained: Vec<String>,
+    read_bytes: usize,
+}
+
+impl Mismatches {
+    /// Reads what the log has beyond that of the last time; all of it stems from a time when these ports were those of
+    /// Java leaders.
+    pub fn read_on(&mut self, log: &str, java_leaders: &[&str]) {
+        let unread = log.get(self.read_bytes..).unwrap_or_default();
+        let whole = unread.rfind('\n').map_or(0, |end| end + 1);
+        self.read_bytes += whole;
+        for line in unread[..whole].lines() {
+            if let Some((_, address)) = line.split_once("connected to leader, using address: /") {
+                self.is_of_java = java_leaders.contains(&address.trim());
+                self.is_snapshot = false;
+            } else if line.contains("Getting a snapshot from leader") {
+                self.is_snapshot = true;
+            } else if line.contains(FIRST_MISMATCH) {
+                if self.is_of_java && self.is_snapshot {
+                    self.explained += 1;
+                } else {
+                    self.unexplained.push(line.to_owned());
+                }
             }
-            mismatches += 1;
         }
     }
-    mismatches > 0
+
+    /// Those that a snapshot of a Java leader does not explain, as they stand in the log.
+    #[must_use]
+    pub fn unexplained(&self) -> &[String] {
+        &self.unexplained
+    }
+
+    fn are_all_explained(&self) -> bool {
+        self.explained > 0 && self.unexplained.is_empty()
+    }
 }
 
 const FIRST_MISMATCH: &str = "First digest mismatch on txn";
@@ -486,8 +521,16 @@ mod tests {
             ),
             (vec![&wrong], false),
         ] {
-            let log = lines.join("\n");
-            assert_eq!(are_of_snapshots(&log, &["h:1"]), explained, "{log}");
+            let log = lines.join("\n") + "\n";
+            let mut mismatches = Mismatches::default();
+            mismatches.read_on(&log, &["h:1"]);
+            assert_eq!(mismatches.are_all_explained(), explained, "{log}");
+            // The same bit by bit, while it is written.
+            let mut read = Mismatches::default();
+            for end in 0..=log.len() {
+                read.read_on(&log[..end], &["h:1"]);
+            }
+            assert_eq!(read, mismatches, "{log}");
         }
     }
 }
