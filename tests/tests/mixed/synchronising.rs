@@ -181,8 +181,29 @@ fn snapshots_are_taken_while_clients_write() {
                 churn.stop()?;
                 came?;
                 mixed.check().with_context(|| format!("round {round}"))?;
+                noted_alike(mixed, LEADER).with_context(|| format!("round {round}"))?;
             }
             Ok(())
         })
     });
+}
+
+/// No server of zabd that was sent a snapshot tells a digest that the leader has not had: what it had of the snapshot
+/// before the transactions that followed it is of no one moment.
+fn noted_alike(mixed: &Mixed, leader: usize) -> anyhow::Result<()> {
+    let leaders = mixed.digests(leader)?;
+    for learner in [0, 3] {
+        if mixed.server(learner).implementation() != Implementation::Zabd {
+            continue;
+        }
+        for (zxid, digest) in mixed.digests(learner)? {
+            ensure!(
+                leaders.get(&zxid).is_none_or(|had| *had == digest),
+                "after {zxid} server {} has noted {digest}, the leader {:?}",
+                learner + 1,
+                leaders.get(&zxid)
+            );
+        }
+    }
+    Ok(())
 }

@@ -49,6 +49,11 @@ impl Comparing {
         self.copy = Copy::Proven;
     }
 
+    /// Whether the tree may be of no one moment.
+    pub(super) const fn is_unfinished(&self) -> bool {
+        matches!(self.copy, Copy::Unfinished(_))
+    }
+
     /// Everything is there that the leader had when `epoch` began; `behind` is what comparisons came to of what was taken over
     /// together with the snapshot.
     pub(super) fn on_serve(&mut self, epoch: i64, behind: Option<DigestMismatch>) -> Verdict {
@@ -115,12 +120,15 @@ mod tests {
     #[test]
     fn a_tree_of_no_one_moment_may_differ_until_all_of_it_is_there() {
         let mut comparing = Comparing::default();
+        assert!(!comparing.is_unfinished());
         comparing.on_taken_over();
         assert_eq!(comparing.on_applied(Err(at(2)), true), Verdict::Fine);
         assert_eq!(comparing.on_applied(SAME, true), Verdict::Fine);
+        assert!(comparing.is_unfinished());
         // Says nothing of the tree.
         assert_eq!(comparing.on_applied(SAME, false), Verdict::Fine);
         assert_eq!(comparing.on_serve(2, None), Verdict::Fine);
+        assert!(!comparing.is_unfinished());
         assert_eq!(comparing.on_applied(SAME, true), Verdict::Fine);
         let differs = Verdict::Differs(at(2));
         assert_eq!(comparing.on_applied(Err(at(2)), true), differs);

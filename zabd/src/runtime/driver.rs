@@ -442,6 +442,9 @@ impl Driver {
                         if service != Service::None
                             && let Some(zab) = self.replica.zab()
                         {
+                            if self.comparing.is_unfinished() {
+                                state.forget_digests();
+                            }
                             let peers = self.peers.as_ref();
                             let behind = peers.and_then(Peers::take_mismatch_behind);
                             let verdict = self.comparing.on_serve(zab.epochs().accepted, behind);

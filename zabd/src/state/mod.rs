@@ -298,6 +298,11 @@ impl State {
         self.digests.iter().copied()
     }
 
+    /// Forgets the digests of the past: those of a tree that was of no one moment say nothing.
+    pub fn forget_digests(&mut self) {
+        self.digests.clear();
+    }
+
     /// Sessions with ephemeral nodes, and the nodes.
     pub fn sessions_with_ephemerals(&self) -> impl Iterator<Item = (SessionId, Vec<String>)> {
         self.tree.sessions_with_ephemerals()
