@@ -123,6 +123,12 @@ impl RawClient {
         self.patience = patience;
     }
 
+    /// Numbers what is sent from now on as on the `nth` connection of a session: no number comes twice. ZooKeeper takes a commit
+    /// for that of the request that waits by session and number alone, and clients of its own go on counting.
+    pub fn number_as_on(&mut self, nth: i32) {
+        self.next_xid = (nth & 0x7ff) << 20 | 1;
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Errors

@@ -175,6 +175,7 @@ impl Registers {
                     book: book.clone(),
                     random: Random(seed ^ ((number as u64 + 1) << 40)),
                     session: None,
+                    connections: 0,
                     seen: Zxid::ZERO,
                     next: 0,
                     known: None,
@@ -242,6 +243,7 @@ struct Client {
     book: AddressBook,
     random: Random,
     session: Option<ConnectResponse>,
+    connections: i32,
     seen: Zxid,
     next: u32,
     // The register that was read or written last, and its version then.
@@ -284,6 +286,8 @@ impl Client {
         let address = addresses[self.random.below(addresses.len())];
         let mut client = RawClient::open(address).ok()?;
         client.set_patience(PATIENCE);
+        client.number_as_on(self.connections);
+        self.connections += 1;
         let mut request = connect_request(TIMEOUT_MS);
         request.last_zxid_seen = self.seen;
         if let Some(session) = &self.session {

@@ -59,6 +59,7 @@ impl Writers {
                     addresses: addresses.clone(),
                     rest,
                     session: None,
+                    connections: 0,
                     seen: Zxid::ZERO,
                     next: 0,
                     creations: Vec::new(),
@@ -136,6 +137,7 @@ pub struct Writer {
     addresses: AddressBook,
     rest: Duration,
     session: Option<ConnectResponse>,
+    connections: i32,
     seen: Zxid,
     next: u32,
     creations: Vec<Creation>,
@@ -244,6 +246,8 @@ impl Writer {
             return Ok(None);
         };
         client.set_patience(PATIENCE);
+        client.number_as_on(self.connections);
+        self.connections += 1;
         let mut request = connect_request(TIMEOUT_MS);
         request.last_zxid_seen = self.seen;
         if let Some(session) = &self.session {

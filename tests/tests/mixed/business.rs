@@ -240,11 +240,18 @@ fn every_kind_of_write(mixed: &Mixed, number: usize, name: &str) -> anyhow::Resu
     Ok(())
 }
 
-fn attach(mixed: &Mixed, number: usize, session: &ConnectResponse) -> anyhow::Result<RawClient> {
+/// The `nth` connection of a session, to this server.
+fn attach(
+    mixed: &Mixed,
+    number: usize,
+    session: &ConnectResponse,
+    nth: i32,
+) -> anyhow::Result<RawClient> {
     let mut request = connect_request(session.timeout_ms);
     request.session = session.session;
     request.password = Some(Bytes::copy_from_slice(&session.password));
     let mut client = RawClient::open(mixed.server(number).address())?;
+    client.number_as_on(nth);
     let moved = client.handshake(&request)?;
     ensure!(moved.session == session.session, "{moved:?}");
     ensure!(moved.password == session.password, "another password");
@@ -256,7 +263,7 @@ fn a_session_moves(mixed: &Mixed, [from, to]: [usize; 2], name: &str) -> anyhow:
     let address = mixed.server(from).address();
     let (mut old, session) = RawClient::connect(address, SESSION_TIMEOUT_MS)?;
     ask(&mut old, &create_request(&path, "", EPHEMERAL))?;
-    let mut new = attach(mixed, to, &session)?;
+    let mut new = attach(mixed, to, &session, 1)?;
     sync(&mut new)?;
     ensure!(read(&mut new, &path)?.is_some(), "{path} went");
     ask(&mut new, &set(&path, "moved", -1))?;
@@ -266,7 +273,7 @@ fn a_session_moves(mixed: &Mixed, [from, to]: [usize; 2], name: &str) -> anyhow:
         ensure!(reply.header.err == moved, "{reply:?}");
     }
     // The other way round, without a word between.
-    let mut back = attach(mixed, from, &session)?;
+    let mut back = attach(mixed, from, &session, 2)?;
     let node = read(&mut back, &path)?.context("it went")?;
     ensure!(node.data.as_deref() == Some(b"moved"), "{node:?}");
     ask(&mut back, &Request::CloseSession)?;

@@ -23,7 +23,7 @@ mod synchronising;
 
 use std::sync::{Mutex, PoisonError};
 
-use zabd_tests::mixed::{Mixed, unavailable};
+use zabd_tests::mixed::{Mixed, chosen, unavailable};
 use zabd_tests::servers::Setup;
 
 /// Java servers start and answer slowly where many do: one ensemble at a time.
@@ -32,13 +32,7 @@ static ONE: Mutex<()> = Mutex::new(());
 /// Those of the ensembles that can be run here.
 fn each(letters: &[&str], test: impl Fn(&str) -> anyhow::Result<()>) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let chosen = std::env::var("ZABD_MIXED").ok();
-    let letters: Vec<String> = match chosen.as_deref() {
-        None => letters.iter().map(ToString::to_string).collect(),
-        Some("all") => with_each_release(letters),
-        Some(chosen) => chosen.split(',').map(str::to_owned).collect(),
-    };
-    for letters in &letters {
+    for letters in &chosen(letters) {
         if let Some(why) = unavailable(letters) {
             assert!(std::env::var_os("CI").is_none(), "{why}");
             eprintln!("{letters} skipped: {why}");
@@ -49,21 +43,6 @@ fn each(letters: &[&str], test: impl Fn(&str) -> anyhow::Result<()>) {
         }
         eprintln!("{letters} passed");
     }
-}
-
-/// Ensembles as they are, with the current release only, and with the old one only.
-fn with_each_release(letters: &[&str]) -> Vec<String> {
-    let mut all: Vec<String> = letters
-        .iter()
-        .flat_map(|letters| {
-            let letters = letters.to_string();
-            let (new, old) = (letters.replace('O', "J"), letters.replace('J', "O"));
-            [letters, new, old]
-        })
-        .collect();
-    all.sort();
-    all.dedup();
-    all
 }
 
 /// A number of the environment, or this one.
