@@ -48,6 +48,16 @@ struct Member {
     digests: Digests,
     secure_port: bool,
     problems: Vec<String>,
+    remarks: Vec<String>,
+}
+
+/// What is to be said of the members.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    /// What is in the way.
+    findings: Vec<String>,
+    /// What is worth knowing, and in nobody's way.
+    remarks: Vec<String>,
 }
 
 /// Carries it out; the exit code: 0 when nothing is in the way, 1 when something is, or that of words that say nothing.
@@ -75,25 +85,28 @@ pub(crate) fn run(words: &[OsString], out: &mut dyn Write, err: &mut dyn Write) 
         .map(|server| ask(&server.to_string()))
         .collect();
     let compared = compared(&members);
-    let mut findings = findings(&members, &compared);
+    let mut said = Said {
+        findings: findings(&members, &compared),
+        remarks: remarks(&members, &compared),
+    };
     if wish.check {
-        findings.extend(obstacles(&members));
+        said.findings.extend(obstacles(&members));
         for config in &wish.configs {
-            findings.extend(check_config(config));
+            said.take_config(check_config(config));
         }
     }
     if wish.json {
         let value = json!({
             "members": members.iter().map(Member::json).collect::<Vec<_>>(),
             "digestsAgreeAt": compared.agreed.map(|zxid| format!("{zxid:#x}")),
-            "findings": findings,
-            "remarks": compared.differed,
+            "findings": said.findings,
+            "remarks": said.remarks,
         });
         writeln!(out, "{value}")?;
     } else {
-        print(&members, &compared, &findings, out)?;
+        print(&members, &compared, &said, out)?;
     }
-    Ok(u8::from(!findings.is_empty()))
+    Ok(u8::from(!said.findings.is_empty()))
 }
 
 fn parse(words: &[String]) -> Result<Wish, String> {
@@ -169,6 +182,17 @@ fn word(address: &str, word: &str) -> io::Result<String> {
     Err(last)
 }
 
+impl Said {
+    /// Takes the lines of `zabd check-config`: its notes are remarks.
+    fn take_config(&mut self, lines: Vec<String>) {
+        let (notes, others): (Vec<_>, Vec<_>) = lines
+            .into_iter()
+            .partition(|line| line.contains(": note: "));
+        self.remarks.extend(notes);
+        self.findings.extend(others);
+    }
+}
+
 impl Member {
     fn take_srvr(&mut self, answer: &str) {
         for line in answer.lines() {
@@ -194,9 +218,8 @@ impl Member {
 
     fn take_hash(&mut self, answer: &str) {
         if answer.contains("not in the whitelist") {
-            let words =
-                "hash is not allowed: add it to 4lw.commands.whitelist to have digests compared";
-            self.problems.push(words.to_owned());
+            let words = "its digests are not compared: hash is not in its 4lw.commands.whitelist";
+            self.remarks.push(words.to_owned());
         }
         self.digests = answer
             .lines()
@@ -221,6 +244,7 @@ impl Member {
         json!({
             "address": self.address, "version": self.version, "zabd": self.is_zabd(), "mode": self.mode,
             "zxid": self.zxid.map(|zxid| format!("{zxid:#x}")), "nodes": self.nodes, "problems": self.problems,
+            "remarks": self.remarks,
         })
     }
 }
@@ -240,15 +264,7 @@ fn compared(members: &[Member]) -> Comparison {
 
 /// What is wrong now.
 fn findings(members: &[Member], compared: &Comparison) -> Vec<String> {
-    let mut findings: Vec<_> = members
-        .iter()
-        .flat_map(|member| {
-            member
-                .problems
-                .iter()
-                .map(|problem| format!("{}: {problem}", member.address))
-        })
-        .collect();
+    let mut findings = by_member(members, |member| &member.problems);
     findings.extend_from_slice(&compared.differ);
     if members.len() > 1 {
         let leaders = members
@@ -260,6 +276,20 @@ fn findings(members: &[Member], compared: &Comparison) -> Vec<String> {
         }
     }
     findings
+}
+
+/// What is worth knowing now.
+fn remarks(members: &[Member], compared: &Comparison) -> Vec<String> {
+    let mut remarks = by_member(members, |member| &member.remarks);
+    remarks.extend_from_slice(&compared.differed);
+    remarks
+}
+
+fn by_member(members: &[Member], said: impl Fn(&Member) -> &Vec<String>) -> Vec<String> {
+    let of = |member| said(member).iter().map(move |words| (member, words));
+    let all = members.iter().flat_map(of);
+    all.map(|(member, words)| format!("{}: {words}", member.address))
+        .collect()
 }
 
 /// What a move would trip over.
@@ -315,7 +345,7 @@ fn check_config(path: &str) -> Vec<String> {
 fn print(
     members: &[Member],
     compared: &Comparison,
-    findings: &[String],
+    said: &Said,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
@@ -357,10 +387,10 @@ fn print(
             "no transaction of which two servers tell the digest: they note one in 128 since their start"
         )?,
     }
-    for remark in &compared.differed {
+    for remark in &said.remarks {
         writeln!(out, "- {remark}")?;
     }
-    for finding in findings {
+    for finding in &said.findings {
         writeln!(out, "! {finding}")?;
     }
     Ok(())
@@ -411,9 +441,13 @@ mod tests {
             ),
         ];
         let compared = compared(&members);
-        let said = [findings(&members, &compared), obstacles(&members)]
-            .concat()
-            .join("\n");
+        let said = [
+            findings(&members, &compared),
+            obstacles(&members),
+            remarks(&members, &compared),
+        ]
+        .concat()
+        .join("\n");
         for words in [
             "the trees differ after transaction 0x80",
             "0 of them say",
@@ -428,18 +462,26 @@ mod tests {
     }
 
     #[test]
-    fn what_differed_once_is_told_and_is_no_finding() {
+    fn what_is_in_nobodys_way_is_told_and_is_no_finding() {
         let members = [
             member("a:1", JAVA, "80: 1\n100: 7\n"),
             member("b:1", ZABD, "80: 2\n100: 7\n"),
         ];
         let (compared, mut out) = (compared(&members), Vec::new());
-        let findings = findings(&members, &compared);
-        assert_eq!(findings, <[String; 0]>::default());
-        print(&members, &compared, &findings, &mut out).unwrap();
+        let mut said = Said {
+            findings: findings(&members, &compared),
+            remarks: remarks(&members, &compared),
+        };
+        assert_eq!(said.findings, <[String; 0]>::default());
+        said.take_config(vec![
+            "zoo.cfg:1: note: x: has no effect: it is always so".to_owned(),
+            "zoo.cfg:2: warning: y: is not known and passed over".to_owned(),
+        ]);
+        print(&members, &compared, &said, &mut out).unwrap();
         let said = String::from_utf8(out).unwrap();
         let remark = "digests agree after transaction 0x100\n- the trees differed after transaction 0x80, and agree after 0x100: \
-                      a:1 had 1, b:1 had 2\n";
+                      a:1 had 1, b:1 had 2\n- zoo.cfg:1: note: x: has no effect: it is always so\n\
+                      ! zoo.cfg:2: warning: y: is not known and passed over\n";
         assert!(said.ends_with(remark), "{said}");
     }
 
