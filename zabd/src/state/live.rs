@@ -69,15 +69,10 @@ impl Nodes for Live<'_> {
     }
 
     fn update(&mut self, key: NodeId, path: &str, change: Change<'_>) {
-        let former = change
-            .data
-            .as_ref()
-            .map(|_| self.tree.data(key).map_or(0, <[u8]>::len));
-        self.tree.change(key, path, change);
-        if let Some(former) = former {
-            let now = self.tree.data(key).map_or(0, <[u8]>::len);
-            self.tree
-                .add_usage(path, 0, now.cast_signed() - former.cast_signed());
+        let sets_data = change.data.is_some();
+        let more_bytes = self.tree.change(key, path, change);
+        if sets_data {
+            self.tree.add_usage(path, 0, more_bytes);
         }
     }
 

@@ -9,25 +9,23 @@
 //! what goes wrong with that.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::BuildHasher;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use jute_codec::data::{Acl, StatPersisted};
 use jute_codec::{SessionId, Stat, Text, Zxid};
 
-use crate::state::tree::{
-    Change, NewNode, NodeId, Nodes, Owner, Tree, client_stat, digest_of, path,
-};
+use crate::state::tree::{Change, NewNode, NodeId, Nodes, Owner, Tree, client_stat, digest_of};
 
-/// Nodes that differ from the committed tree.
+/// Nodes that differ from the committed tree, or may do so soon.
 #[derive(Debug)]
 pub(in crate::replica) struct Overlay {
-    // By path in the digest's form: the root is the empty string.
-    entries: HashMap<Text, Entry, FixedState>,
+    slots: Slots,
     // What was changed by which transaction, oldest first; an entry goes when its last change is applied.
-    changes: VecDeque<(Zxid, Text)>,
-    // The ephemeral nodes among `entries` that exist.
+    changes: VecDeque<(Zxid, Key)>,
+    // The ephemeral nodes in slots that exist.
     ephemerals: BTreeMap<SessionId, BTreeSet<Text>>,
     digest: u64,
     // While a multi is prepared: what to put back, newest last, and the digest.
@@ -36,13 +34,27 @@ pub(in crate::replica) struct Overlay {
 
 #[derive(Debug)]
 struct Undo {
-    entries: Vec<(Text, Option<Entry>)>,
+    entries: Vec<(Key, Option<Former>)>,
     changes: usize,
     digest: u64,
 }
 
-#[derive(Debug, Clone)]
-struct Entry {
+/// What was in a slot.
+#[derive(Debug)]
+struct Former {
+    changed: Zxid,
+    node: Option<Node>,
+}
+
+/// The place of a node in the overlay. It stays until the last transaction that changed the node is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::replica) struct Key(usize);
+
+#[derive(Debug)]
+struct Slot {
+    // In the digest's form: the root is the empty string.
+    path: Text,
+    hash: u64,
     changed: Zxid,
     /// `None` when the node is deleted.
     node: Option<Node>,
@@ -71,10 +83,85 @@ enum List {
     New(Option<Vec<Acl>>),
 }
 
+/// Slots by path.
+#[derive(Debug, Default)]
+struct Slots {
+    hasher: FixedState,
+    keys: HashTable<Key>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<Key>,
+}
+
+impl Slots {
+    fn hash(&self, canonical: &str) -> u64 {
+        self.hasher.hash_one(canonical.as_bytes())
+    }
+
+    fn find(&self, hash: u64, canonical: &str) -> Option<Key> {
+        let is_it = |key: &Key| {
+            let slot = self.slots[key.0].as_ref();
+            slot.is_some_and(|slot| slot.hash == hash && *slot.path == *canonical)
+        };
+        self.keys.find(hash, is_it).copied()
+    }
+
+    /// Takes a path that has no slot.
+    fn insert(&mut self, slot: Slot) -> Key {
+        let hash = slot.hash;
+        let key = match self.free.pop() {
+            Some(key) => {
+                self.slots[key.0] = Some(slot);
+                key
+            }
+            None => {
+                self.slots.push(Some(slot));
+                Key(self.slots.len() - 1)
+            }
+        };
+        let slots = &self.slots;
+        self.keys.insert_unique(hash, key, |key| {
+            slots[key.0].as_ref().map_or(0, |slot| slot.hash)
+        });
+        key
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Slot> {
+        let slot = self.slots[key.0].take()?;
+        if let Ok(entry) = self.keys.find_entry(slot.hash, |found| *found == key) {
+            entry.remove();
+        }
+        self.free.push(key);
+        Some(slot)
+    }
+
+    fn get(&self, key: Key) -> &Slot {
+        let slot = self.slots[key.0].as_ref();
+        slot.expect("a slot stays until its last change is applied")
+    }
+
+    fn get_mut(&mut self, key: Key) -> &mut Slot {
+        let slot = self.slots[key.0].as_mut();
+        slot.expect("a slot stays until its last change is applied")
+    }
+
+    /// Gives back what a burst took.
+    fn shrink(&mut self) {
+        if self.keys.is_empty() && self.slots.capacity() > SLOTS_KEPT {
+            *self = Self {
+                hasher: self.hasher.clone(),
+                ..Self::default()
+            };
+        }
+    }
+}
+
+/// With more slots than this their memory is given back once none is in use.
+const SLOTS_KEPT: usize = 4096;
+
 impl Overlay {
     pub(in crate::replica) fn new(digest: u64) -> Self {
         Self {
-            entries: HashMap::with_hasher(FixedState::default()),
+            slots: Slots::default(),
             changes: VecDeque::new(),
             ephemerals: BTreeMap::new(),
             digest,
@@ -89,17 +176,26 @@ impl Overlay {
 
     /// Transactions up to `applied` are in the committed tree now.
     pub(in crate::replica) fn forget_applied(&mut self, applied: Zxid) {
-        while let Some((_, path)) = self.changes.pop_front_if(|(zxid, _)| *zxid <= applied) {
-            if self
-                .entries
-                .get(&path)
-                .is_some_and(|entry| entry.changed <= applied)
-                && let Some(Entry {
-                    node: Some(node), ..
-                }) = self.entries.remove(&path)
+        let before = self.changes.len();
+        while let Some((_, key)) = self.changes.pop_front_if(|(zxid, _)| *zxid <= applied) {
+            // Of several changes that are applied the first one ends the slot.
+            if self.slots.slots[key.0]
+                .as_ref()
+                .is_some_and(|slot| slot.changed <= applied)
             {
-                self.drop_ephemeral(node.stat.ephemeral_owner, &path);
+                self.remove(key);
             }
+        }
+        if before != 0 && self.changes.is_empty() {
+            self.slots.shrink();
+        }
+    }
+
+    fn remove(&mut self, key: Key) {
+        if let Some(slot) = self.slots.remove(key)
+            && let Some(node) = slot.node
+        {
+            self.drop_ephemeral(node.stat.ephemeral_owner, &slot.path);
         }
     }
 
@@ -113,8 +209,10 @@ impl Overlay {
         }
     }
 
-    fn drop_ephemeral(&mut self, owner: i64, path: &Text) {
-        if let Some(paths) = self.ephemerals.get_mut(&SessionId(owner)) {
+    fn drop_ephemeral(&mut self, owner: i64, path: &str) {
+        if owner != 0
+            && let Some(paths) = self.ephemerals.get_mut(&SessionId(owner))
+        {
             paths.remove(path);
             if paths.is_empty() {
                 self.ephemerals.remove(&SessionId(owner));
@@ -122,27 +220,48 @@ impl Overlay {
         }
     }
 
-    /// Puts an entry in place, keeping the books.
-    fn put(&mut self, path: &Text, entry: Entry) {
-        let (changed, owner) = (
-            entry.changed,
-            entry.node.as_ref().map(|node| node.stat.ephemeral_owner),
-        );
-        let former = self.entries.insert(path.clone(), entry);
-        if let Some(node) = former.as_ref().and_then(|former| former.node.as_ref()) {
-            self.drop_ephemeral(node.stat.ephemeral_owner, path);
+    /// Makes a slot for a path that has none.
+    fn insert(&mut self, slot: Slot) -> Key {
+        if let Some(node) = &slot.node {
+            self.note_ephemeral(node.stat.ephemeral_owner, &slot.path);
         }
-        if let Some(owner) = owner {
-            self.note_ephemeral(owner, path);
-        }
-        if former
-            .as_ref()
-            .is_none_or(|former| former.changed != changed)
-        {
-            self.changes.push_back((changed, path.clone()));
-        }
+        let changed = slot.changed;
+        let key = self.slots.insert(slot);
+        self.changes.push_back((changed, key));
         if let Some(undo) = &mut self.undo {
-            undo.entries.push((path.clone(), former));
+            undo.entries.push((key, None));
+        }
+        key
+    }
+
+    /// A slot that is about to be changed by a transaction.
+    fn changing(&mut self, key: Key, zxid: Zxid) -> &mut Slot {
+        let slot = self.slots.get_mut(key);
+        // One transaction saves a slot once.
+        if slot.changed != zxid {
+            if let Some(undo) = &mut self.undo {
+                let former = Former {
+                    changed: slot.changed,
+                    node: slot.node.clone(),
+                };
+                undo.entries.push((key, Some(former)));
+            }
+            slot.changed = zxid;
+            self.changes.push_back((zxid, key));
+        }
+        slot
+    }
+
+    /// Puts another node, or none, into a slot.
+    fn put(&mut self, key: Key, zxid: Zxid, node: Option<Node>) {
+        let owner = node.as_ref().map_or(0, |node| node.stat.ephemeral_owner);
+        let slot = self.changing(key, zxid);
+        let former = std::mem::replace(&mut slot.node, node);
+        let former_owner = former.map_or(0, |node| node.stat.ephemeral_owner);
+        if former_owner != owner {
+            let path = slot.path.clone();
+            self.drop_ephemeral(former_owner, &path);
+            self.note_ephemeral(owner, &path);
         }
     }
 
@@ -162,20 +281,13 @@ impl Overlay {
         let Some(undo) = self.undo.take() else {
             return;
         };
-        for (path, former) in undo.entries.into_iter().rev() {
-            let current = match former {
-                Some(former) => {
-                    let owner = former.node.as_ref().map(|node| node.stat.ephemeral_owner);
-                    let current = self.entries.insert(path.clone(), former);
-                    (current, owner)
+        for (key, former) in undo.entries.into_iter().rev() {
+            match former {
+                Some(Former { changed, node }) => {
+                    self.put(key, changed, node);
+                    self.slots.get_mut(key).changed = changed;
                 }
-                None => (self.entries.remove(&path), None),
-            };
-            if let Some(node) = current.0.and_then(|current| current.node) {
-                self.drop_ephemeral(node.stat.ephemeral_owner, &path);
-            }
-            if let Some(owner) = current.1 {
-                self.note_ephemeral(owner, &path);
+                None => self.remove(key),
             }
         }
         self.changes.truncate(undo.changes);
@@ -189,13 +301,7 @@ pub(in crate::replica) struct Speculation<'a> {
     overlay: &'a mut Overlay,
     tree: &'a Tree,
     zxid: Zxid,
-    // The paths of the nodes found so far; keys are places in here, so that they outlast changes.
-    found: Vec<Text>,
 }
-
-/// A node that was found: its place among the paths found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::replica) struct Key(usize);
 
 impl<'a> Speculation<'a> {
     pub(in crate::replica) fn new(overlay: &'a mut Overlay, tree: &'a Tree, zxid: Zxid) -> Self {
@@ -203,7 +309,6 @@ impl<'a> Speculation<'a> {
             overlay,
             tree,
             zxid,
-            found: Vec::new(),
         }
     }
 
@@ -228,9 +333,10 @@ impl<'a> Speculation<'a> {
     /// A node, looked at.
     pub(in crate::replica) fn look(&self, node_path: &str) -> Option<Look<'_>> {
         let canonical = canonical(node_path);
-        match self.overlay.entries.get(canonical) {
-            Some(entry) => {
-                let node = entry.node.as_ref()?;
+        let slots = &self.overlay.slots;
+        match slots.find(slots.hash(canonical), canonical) {
+            Some(key) => {
+                let node = slots.get(key).node.as_ref()?;
                 Some(Look {
                     stat: node.stat.clone(),
                     children: node.children,
@@ -239,12 +345,12 @@ impl<'a> Speculation<'a> {
                 })
             }
             None => {
-                let id = self.tree.find(canonical)?;
+                let seen = self.tree.look(self.tree.find(canonical)?);
                 Some(Look {
-                    stat: self.tree.stored_stat(id),
-                    children: self.tree.children(id),
-                    acl: self.tree.acl(id),
-                    data_len: self.tree.data(id).map_or(0, <[u8]>::len),
+                    stat: seen.stat,
+                    children: seen.children,
+                    acl: seen.acl,
+                    data_len: seen.data.map_or(0, <[u8]>::len),
                 })
             }
         }
@@ -252,6 +358,7 @@ impl<'a> Speculation<'a> {
 
     /// The paths of the session's ephemeral nodes.
     pub(in crate::replica) fn ephemerals(&self, session: SessionId) -> Vec<Text> {
+        let slots = &self.overlay.slots;
         let committed = self.tree.ephemerals(session).map(Text::from);
         let changed = self
             .overlay
@@ -261,7 +368,7 @@ impl<'a> Speculation<'a> {
             .flatten()
             .cloned();
         committed
-            .filter(|path| !self.overlay.entries.contains_key(path))
+            .filter(|path| slots.find(slots.hash(path), path).is_none())
             .chain(changed)
             .collect()
     }
@@ -280,40 +387,16 @@ impl<'a> Speculation<'a> {
         }
     }
 
-    /// A copy of a node that exists, to change and put back.
-    fn copy(&self, canonical: &str) -> Option<Node> {
-        match self.overlay.entries.get(canonical) {
-            Some(entry) => entry.node.clone(),
-            None => self.tree.find(canonical).map(|id| Node {
-                stat: self.tree.stored_stat(id),
-                children: self.tree.children(id),
-                digest: self.tree.digest_at(id),
-                data: Data::Committed(id),
-                acl: List::Committed(id),
-            }),
+    /// A node that exists.
+    fn node(&self, key: Key) -> &Node {
+        let node = self.overlay.slots.get(key).node.as_ref();
+        node.expect("only nodes that exist are found")
+    }
+
+    fn change_node(&mut self, key: Key, change: impl FnOnce(&mut Node)) {
+        if let Some(node) = &mut self.overlay.changing(key, self.zxid).node {
+            change(node);
         }
-    }
-
-    fn put(&mut self, canonical: Text, node: Option<Node>) {
-        self.overlay.put(
-            &canonical,
-            Entry {
-                changed: self.zxid,
-                node,
-            },
-        );
-    }
-
-    fn change_node(&mut self, path: &str, change: impl FnOnce(&mut Node)) {
-        if let Some(mut node) = self.copy(path) {
-            change(&mut node);
-            self.put(Text::from(path), Some(node));
-        }
-    }
-
-    fn look_at(&self, key: Key) -> Look<'_> {
-        self.look(&self.found[key.0])
-            .expect("only nodes that exist are found")
     }
 
     fn count_digest(&mut self, former: u32, now: u32) {
@@ -325,27 +408,47 @@ impl<'a> Speculation<'a> {
 impl Nodes for Speculation<'_> {
     type Key = Key;
 
+    /// A committed node gets a slot at once: what transactions find they change.
     fn find(&mut self, node_path: &str) -> Option<Key> {
-        self.look(node_path)?;
-        self.found.push(Text::from(canonical(node_path)));
-        Some(Key(self.found.len() - 1))
+        let canonical = canonical(node_path);
+        let slots = &self.overlay.slots;
+        let hash = slots.hash(canonical);
+        if let Some(key) = slots.find(hash, canonical) {
+            return slots.get(key).node.is_some().then_some(key);
+        }
+        let id = self.tree.find(canonical)?;
+        let seen = self.tree.look(id);
+        let node = Node {
+            stat: seen.stat,
+            children: seen.children,
+            digest: self.tree.digest_at(id),
+            data: Data::Committed(id),
+            acl: List::Committed(id),
+        };
+        Some(self.overlay.insert(Slot {
+            path: Text::from(canonical),
+            hash,
+            changed: self.zxid,
+            node: Some(node),
+        }))
     }
 
     fn stat(&self, key: Key) -> StatPersisted {
-        self.look_at(key).stat
+        self.node(key).stat.clone()
     }
 
     fn client_stat(&self, key: Key) -> Stat {
-        let look = self.look_at(key);
+        let node = self.node(key);
+        let data_len = self.data(&node.data).map_or(0, <[u8]>::len);
         client_stat(
-            &look.stat,
-            look.data_len,
-            look.children,
+            &node.stat,
+            data_len,
+            node.children,
             self.tree.extended_types(),
         )
     }
 
-    fn insert(&mut self, _parent: Key, node_path: &Text, new: NewNode<'_>) {
+    fn insert(&mut self, parent: Key, node_path: &Text, new: NewNode<'_>) {
         let digest = digest_of(node_path, new.data.map(|data| &data[..]), &new.stat);
         let node = Node {
             stat: new.stat,
@@ -355,39 +458,55 @@ impl Nodes for Speculation<'_> {
             acl: List::New(new.acl.map(<[Acl]>::to_vec)),
         };
         self.count_digest(0, digest);
-        self.put(node_path.clone(), Some(node));
-        self.change_node(path::parent(node_path), |parent| parent.children += 1);
+        let slots = &self.overlay.slots;
+        let hash = slots.hash(node_path);
+        match slots.find(hash, node_path) {
+            // One that was deleted.
+            Some(key) => self.overlay.put(key, self.zxid, Some(node)),
+            None => {
+                self.overlay.insert(Slot {
+                    path: node_path.clone(),
+                    hash,
+                    changed: self.zxid,
+                    node: Some(node),
+                });
+            }
+        }
+        self.change_node(parent, |parent| parent.children += 1);
     }
 
-    fn remove(&mut self, _parent: Key, _key: Key, node_path: &Text) {
-        let digest = self
-            .copy(canonical(node_path))
-            .map_or(0, |node| node.digest);
+    fn remove(&mut self, parent: Key, key: Key, _node_path: &Text) {
+        let digest = self.node(key).digest;
         self.count_digest(digest, 0);
-        self.put(node_path.clone(), None);
-        self.change_node(path::parent(node_path), |parent| {
+        self.overlay.put(key, self.zxid, None);
+        self.change_node(parent, |parent| {
             parent.children = parent.children.saturating_sub(1)
         });
     }
 
-    fn update(&mut self, _key: Key, node_path: &str, change: Change<'_>) {
-        let canonical = canonical(node_path);
-        let Some(mut node) = self.copy(canonical) else {
-            return;
-        };
-        if let Some(data) = change.data {
-            node.data = Data::New(data.cloned());
+    fn update(&mut self, key: Key, node_path: &str, change: Change<'_>) {
+        let (tree, canonical) = (self.tree, canonical(node_path));
+        let mut digests = None;
+        self.change_node(key, |node| {
+            if let Some(data) = change.data {
+                node.data = Data::New(data.cloned());
+            }
+            if let Some(acl) = change.acl {
+                node.acl = List::New(acl.map(<[Acl]>::to_vec));
+            }
+            if let Some(stat) = change.stat {
+                node.stat = stat;
+            }
+            let data = match &node.data {
+                Data::Committed(id) => tree.data(*id),
+                Data::New(data) => data.as_deref(),
+            };
+            let digest = digest_of(canonical, data, &node.stat);
+            digests = Some((std::mem::replace(&mut node.digest, digest), digest));
+        });
+        if let Some((former, now)) = digests {
+            self.count_digest(former, now);
         }
-        if let Some(acl) = change.acl {
-            node.acl = List::New(acl.map(<[Acl]>::to_vec));
-        }
-        if let Some(stat) = change.stat {
-            node.stat = stat;
-        }
-        let digest = digest_of(canonical, self.data(&node.data), &node.stat);
-        self.count_digest(node.digest, digest);
-        node.digest = digest;
-        self.put(Text::from(canonical), Some(node));
     }
 
     fn ephemerals_of(&self, session: SessionId) -> Vec<Text> {

@@ -225,16 +225,20 @@ impl Preparation<'_, '_> {
         )?;
         let (path, data, acl) = (final_path, request.data.clone(), Some(acl));
         let parent_cversion = created.wrapping_add(1);
-        let create = |ephemeral| CreateTxn {
-            path: path.clone(),
-            data: data.clone(),
-            acl: acl.clone(),
-            ephemeral,
-            parent_cversion,
-        };
         Ok(match op {
-            OpCode::Create => Txn::Create(create(flags.is_ephemeral())),
-            OpCode::Create2 => Txn::Create2(create(flags.is_ephemeral())),
+            OpCode::Create | OpCode::Create2 => {
+                let txn = CreateTxn {
+                    path,
+                    data,
+                    acl,
+                    ephemeral: flags.is_ephemeral(),
+                    parent_cversion,
+                };
+                match op {
+                    OpCode::Create => Txn::Create(txn),
+                    _ => Txn::Create2(txn),
+                }
+            }
             OpCode::CreateTtl => Txn::CreateTtl(CreateTtlTxn {
                 path,
                 data,

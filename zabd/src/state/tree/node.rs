@@ -185,7 +185,7 @@ impl Slab {
     pub(super) fn set_children(&mut self, id: NodeId, children: Children) {
         let written = record::set_children(self.record_mut(id), children);
         if !written && children != Children::NONE {
-            self.change(id, None, |parts| parts.children = children);
+            self.change(id, None, |parts, _| parts.children = children);
         }
     }
 
@@ -197,21 +197,23 @@ impl Slab {
         record::set_fold_marks(self.record_mut(id), marks);
     }
 
-    /// Changes what is not the data, and the data if there is other; `change` leaves that alone.
+    /// Changes the data, if there is other, and what is not the data: `change` gets the length of the former data, too, and
+    /// leaves the data alone.
     pub(super) fn change(
         &mut self,
         id: NodeId,
         data: Option<Option<&[u8]>>,
-        change: impl FnOnce(&mut Parts<'_>),
+        change: impl FnOnce(&mut Parts<'_>, usize),
     ) {
         let mut head = std::mem::take(&mut self.head);
         let place = self.links(id).record;
         let (mut parts, former_len) = record::decode(self.arena.bytes(place));
-        change(&mut parts);
+        let former_data_len = parts.data.map_or(0, <[u8]>::len);
         let keeps_data = data.is_none();
         if let Some(data) = data {
             parts.data = data;
         }
+        change(&mut parts, former_data_len);
         record::encode_head(&parts, &mut head);
         if keeps_data && head.len() == former_len {
             self.arena.bytes_mut(place)[..former_len].copy_from_slice(&head);

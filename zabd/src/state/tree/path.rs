@@ -20,7 +20,22 @@ pub fn is_valid(path: &str) -> bool {
     let Some(relative) = path.strip_prefix('/') else {
         return false;
     };
-    relative.split('/').all(is_valid_name)
+    names(relative).all(is_valid_name)
+}
+
+/// What stands between the slashes. Names are short: looking for the next slash byte by byte is quicker than `str::split`.
+pub(super) fn names(relative: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(relative);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        match text.bytes().position(|byte| byte == b'/') {
+            Some(slash) => {
+                rest = Some(&text[slash + 1..]);
+                Some(&text[..slash])
+            }
+            None => rest.take(),
+        }
+    })
 }
 
 /// Whether `path` leads from the root to a node through names that are not empty, whatever their characters.
@@ -29,11 +44,13 @@ pub fn is_absolute(path: &str) -> bool {
     path == "/"
         || path
             .strip_prefix('/')
-            .is_some_and(|relative| relative.split('/').all(|name| !name.is_empty()))
+            .is_some_and(|relative| names(relative).all(|name| !name.is_empty()))
 }
 
 fn is_valid_name(name: &str) -> bool {
-    !matches!(name, "" | "." | "..") && name.chars().all(is_valid_char)
+    let is_plain = |byte| matches!(byte, b' '..=b'~');
+    !matches!(name, "" | "." | "..")
+        && (name.bytes().all(is_plain) || name.chars().all(is_valid_char))
 }
 
 const fn is_valid_char(char: char) -> bool {

@@ -36,6 +36,16 @@ pub(crate) struct Tree {
     pub(super) fold: FoldSet,
 }
 
+/// A node of the committed tree.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    pub(crate) stat: StatPersisted,
+    pub(crate) children: u32,
+    /// The node's list; `None` lets everybody do everything.
+    pub(crate) acl: Option<&'a [Acl]>,
+    pub(crate) data: Option<&'a [u8]>,
+}
+
 impl Tree {
     /// The tree of a server that has never seen a transaction.
     ///
@@ -202,34 +212,37 @@ impl Tree {
         }
     }
 
-    pub(crate) fn change(&mut self, id: NodeId, node_path: &str, change: Change<'_>) {
+    /// Changes a node that stays; by how many bytes its data has grown.
+    pub(crate) fn change(&mut self, id: NodeId, node_path: &str, change: Change<'_>) -> isize {
         self.before_change(id);
         let acl = change.acl.map(|acl| self.acls.intern(acl));
-        if let Some(data) = change.data {
-            let former = self.nodes.data_len(id) as u64;
-            let now = data.map_or(0, Bytes::len) as u64;
-            self.approximate_bytes = self.approximate_bytes + now - former;
-        }
         let mut former_acl = None;
+        let mut more_bytes = 0;
+        let mut digest = 0;
         let data = change.data.map(|data| data.map(|data| &data[..]));
-        self.nodes.change(id, data, |parts| {
+        self.nodes.change(id, data, |parts, former_data_len| {
             if let Some(stat) = change.stat {
                 parts.stat = stat;
             }
             if let Some(acl) = acl {
                 former_acl = Some(std::mem::replace(&mut parts.acl, acl));
             }
+            let data_len = parts.data.map_or(0, <[u8]>::len);
+            more_bytes = data_len.cast_signed() - former_data_len.cast_signed();
+            digest = digest_of(canonical(node_path), parts.data, &parts.stat);
         });
         if let Some(former) = former_acl {
             self.acls.release(former);
         }
-        let Parts { stat, data, .. } = self.nodes.parts(id);
-        let digest = digest_of(canonical(node_path), data, &stat);
+        self.approximate_bytes = self
+            .approximate_bytes
+            .wrapping_add_signed(more_bytes as i64);
         let former = std::mem::replace(&mut self.nodes.links_mut(id).digest, digest);
         self.digest = self
             .digest
             .wrapping_sub(former.into())
             .wrapping_add(digest.into());
+        more_bytes
     }
 
     /// Whether TTL nodes exist.
@@ -244,7 +257,7 @@ impl Tree {
             return Some(NodeId::ROOT);
         }
         let mut id = NodeId::ROOT;
-        for name in node_path.strip_prefix('/')?.split('/') {
+        for name in path::names(node_path.strip_prefix('/')?) {
             id = self.index.find(&self.nodes, id, name)?;
         }
         Some(id)
@@ -270,6 +283,17 @@ impl Tree {
             self.extended_types,
         );
         (parts.data, stat)
+    }
+
+    /// All of a node that changes are checked against.
+    pub(crate) fn look(&self, id: NodeId) -> Seen<'_> {
+        let parts = self.nodes.parts(id);
+        Seen {
+            stat: parts.stat,
+            children: parts.children.count,
+            acl: self.acls.list(parts.acl).map(|list| &list[..]),
+            data: parts.data,
+        }
     }
 
     pub(crate) fn data(&self, id: NodeId) -> Option<&[u8]> {
