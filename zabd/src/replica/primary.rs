@@ -23,6 +23,9 @@ use super::zab::{LinkId, Zab};
 use crate::state::conn::{ClientRequest, ConnId, Origin, ReplyKind, WriteBody};
 use crate::state::{Committed, State};
 
+/// How much room for encoding transactions is kept, in bytes.
+const ENCODED_KEPT: usize = 4096;
+
 /// A server that makes transactions.
 #[derive(Debug)]
 pub(super) struct Primary {
@@ -36,6 +39,8 @@ pub(super) struct Primary {
     overlay: Overlay,
     // The newest transaction that was given a zxid.
     last_proposed: Zxid,
+    // The bytes of a transaction while it is made.
+    encoded: Vec<u8>,
 }
 
 /// What one input came to, in order.
@@ -122,6 +127,7 @@ impl Primary {
             janitor: Janitor::new(&params, now_ms),
             overlay: Overlay::new(turn.state.digest()),
             last_proposed,
+            encoded: Vec::new(),
             params,
         };
         let orphans: Vec<SessionId> = turn
@@ -548,10 +554,12 @@ impl Primary {
             txn,
             digest: Some(digest),
         };
-        let mut payload = Vec::new();
-        entry.write(&mut payload);
+        self.encoded.clear();
+        entry.write(&mut self.encoded);
+        let payload = Bytes::copy_from_slice(&self.encoded);
+        self.encoded.shrink_to(ENCODED_KEPT);
         turn.made.push(Made::Proposal(Proposal {
-            payload: Bytes::from(payload),
+            payload,
             committed: Committed {
                 entry,
                 origin,

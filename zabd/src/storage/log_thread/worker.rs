@@ -57,13 +57,12 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
         }
     }
 
-    fn carry_out(&mut self, group: Group) -> Result<(), LogError> {
+    fn carry_out(&mut self, mut group: Group) -> Result<(), LogError> {
         let Some(last) = group.writes.last().map(|queued| queued.seq) else {
             return Ok(());
         };
-        let mut appended = false;
         loop {
-            let outcome = self.attempt(&group.writes, &mut appended);
+            let outcome = self.attempt(&mut group.writes);
             match outcome {
                 Ok(()) => break,
                 Err(error) if matches!(error, LogError::Io { .. }) => {
@@ -103,23 +102,22 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
         Ok(())
     }
 
-    /// Once; `appended` is set when the transactions are in the log's own keeping.
-    fn attempt(&mut self, writes: &[Queued], appended: &mut bool) -> Result<(), LogError> {
+    /// Once. Transactions are in the log's own keeping from then on, and no longer in `writes`.
+    fn attempt(&mut self, writes: &mut [Queued]) -> Result<(), LogError> {
         let started = Instant::now();
         for queued in writes {
-            match &queued.write {
-                DurableWrite::Append(txns) if !*appended => {
-                    for (zxid, txn) in txns {
-                        self.log.append(*zxid, txn.clone())?;
+            match &mut queued.write {
+                DurableWrite::Append(txns) => {
+                    for (zxid, txn) in txns.drain(..) {
+                        self.log.append(zxid, txn)?;
                     }
                 }
-                DurableWrite::Append(_) => {}
                 DurableWrite::TruncateAfter(zxid) => {
                     self.log.truncate_after(*zxid)?;
                 }
                 DurableWrite::Adopt(dir) => self.log.adopt(dir)?,
                 DurableWrite::SmallFile { path, copy, bytes } => {
-                    for path in [Some(path), copy.as_ref()].into_iter().flatten() {
+                    for path in [Some(&*path), copy.as_ref()].into_iter().flatten() {
                         write_atomically(self.log.disk(), path, bytes).map_err(|source| {
                             LogError::Io {
                                 action: "replace",
@@ -131,7 +129,6 @@ impl<D: Disk, F: FnMut(LogEvent)> Worker<D, F> {
                 }
             }
         }
-        *appended = true;
         let synced = self.log.sync()?;
         self.stats
             .txns
