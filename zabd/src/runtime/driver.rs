@@ -34,6 +34,10 @@ use crate::storage::log_thread::{self, DurableWrite, LogHandle};
 /// How many transactions are applied in one go: readers wait for one batch at the most.
 const APPLY_AT_ONCE: usize = 128;
 
+/// After so many of them connections are woken, if there are more to apply. Each wake-up costs a connection two calls of the
+/// system, so it had better take several answers with it.
+const APPLY_BEFORE_WAKING: u64 = 1024;
+
 /// How long a server whose copy is not whole waits before it says so, and says it again.
 pub(super) const WAITING_SILENCE_MS: i64 = 30_000;
 
@@ -401,6 +405,7 @@ impl Driver {
         let mut steps = std::mem::take(&mut self.work.steps);
         let mut outputs = std::mem::take(&mut self.work.outputs);
         let shared = Arc::clone(&self.state);
+        let mut untold = 0;
         while !steps.is_empty()
             && let Some(mut state) = write_lock(&shared, on)
         {
@@ -470,7 +475,11 @@ impl Driver {
             self.work.fold_backlog = state.fold_backlog();
             drop(state);
             outputs.clear();
-            self.connections.wake();
+            untold += commits;
+            if untold >= APPLY_BEFORE_WAKING || steps.is_empty() || replace.is_some() {
+                self.connections.wake();
+                untold = 0;
+            }
             self.flush_peers();
             self.figures.committed.fetch_add(commits, Ordering::Relaxed);
             if let Some(effect) = replace {
@@ -484,6 +493,9 @@ impl Driver {
                     (_, effect) => self.tell_peers(effect),
                 }
             }
+        }
+        if untold != 0 {
+            self.connections.wake();
         }
         self.flush_peers();
         self.work.steps = steps;
