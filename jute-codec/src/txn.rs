@@ -147,6 +147,24 @@ const SUB_TXN_BYTES_MIN: usize = 12;
 const DIGEST_BYTES: usize = 12;
 
 impl Txn {
+    /// The path of the one node that this changes; `None` if there are several or none.
+    #[must_use]
+    pub const fn path(&self) -> Option<&Text> {
+        match self {
+            Self::Create(txn) | Self::Create2(txn) => Some(&txn.path),
+            Self::CreateContainer(txn) => Some(&txn.path),
+            Self::CreateTtl(txn) => Some(&txn.path),
+            Self::Delete(txn) | Self::DeleteContainer(txn) => Some(&txn.path),
+            Self::SetData(txn) | Self::Reconfig(txn) => Some(&txn.path),
+            Self::SetAcl(txn) => Some(&txn.path),
+            Self::Check(_)
+            | Self::Multi(_)
+            | Self::CreateSession { .. }
+            | Self::CloseSession(_)
+            | Self::Error(_) => None,
+        }
+    }
+
     /// The opcode that goes into the header of a transaction like this.
     #[must_use]
     pub const fn op(&self) -> OpCode {

@@ -9,13 +9,15 @@
 //! program compares two versions. A time is the shortest of several rounds.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use jute_codec::data::Acl;
+use jute_codec::data::{Acl, Id};
+use jute_codec::proto::{ConnectRequest, OpCode, PathWatchRequest, RequestHeader};
 use jute_codec::txn::{CreateTxn, DeleteTxn, SetDataTxn, Txn, TxnEntry, TxnHeader};
 use jute_codec::{Jute as _, Reader, SessionId, Text, Zxid};
-use zabd::state::conn::ConnId;
+use zabd::state::conn::{AuthOutcome, Authenticator, ClientConn, ConnId, ConnParams};
 use zabd::state::{Committed, Outputs, State, StateParams};
 use zabd::storage::disk::{Disk as _, RealDisk};
 use zabd::storage::txn_log::{Durability, LogOptions, TxnLog};
@@ -31,6 +33,7 @@ fn main() {
     println!("{:40} {:>12}", "what", "ns each");
     codec(&bench);
     tree(&bench);
+    reads(&bench);
     watches(&bench);
     log(&bench);
     memory(&bench);
@@ -121,6 +124,87 @@ fn tree(bench: &Bench) {
         black_box(state.begin_fold());
         while state.fold_slice(1000).more {}
     });
+}
+
+/// A connection's reads, 64 that came together, of nodes that are nowhere near each other.
+fn reads(bench: &Bench) {
+    const TOGETHER: usize = 64;
+    for nodes in [10_000, MANY_NODES] {
+        let name = format!("reads: getData of {nodes} nodes");
+        if !bench.wants(&name) {
+            continue;
+        }
+        let state = filled(nodes);
+        let frames: Vec<Bytes> = (0..NODES)
+            .map(|number| get_data(number * 7919 % nodes))
+            .collect();
+        bench.run(&name, NODES, attached, |conn| {
+            let (mut out, mut submissions) = (Vec::new(), Vec::new());
+            for frames in frames.chunks(TOGETHER) {
+                for frame in frames {
+                    conn.on_frame(frame, &Nobody).expect("a request");
+                }
+                conn.advance(&state, &Nobody, usize::MAX, &mut out, &mut submissions);
+                black_box(&out);
+                out.clear();
+            }
+        });
+    }
+}
+
+/// A connection with a session.
+fn attached() -> ClientConn {
+    let params = ConnParams {
+        field_bytes_max: 1 << 20,
+        required_schemes: None,
+        sync_by_replica: false,
+    };
+    let mut conn = ClientConn::new(ConnId(1), "127.0.0.1".into(), Arc::new(params));
+    let mut handshake = Vec::new();
+    ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid::ZERO,
+        timeout_ms: 10_000,
+        session: SessionId::NONE,
+        password: None,
+        read_only: None,
+    }
+    .write(&mut handshake);
+    conn.on_frame(&handshake.into(), &Nobody)
+        .expect("a handshake");
+    let (mut out, mut submissions) = (Vec::new(), Vec::new());
+    let state = empty();
+    conn.advance(&state, &Nobody, usize::MAX, &mut out, &mut submissions);
+    conn.on_connected(SessionId(1), &state);
+    conn
+}
+
+fn get_data(number: usize) -> Bytes {
+    let mut frame = Vec::new();
+    RequestHeader {
+        xid: 1,
+        op: OpCode::GetData.code(),
+    }
+    .write(&mut frame);
+    PathWatchRequest {
+        path: Some(path(number)),
+        watch: false,
+    }
+    .write(&mut frame);
+    frame.into()
+}
+
+/// Knows nobody.
+struct Nobody;
+
+impl Authenticator for Nobody {
+    fn authenticate(&self, _: &str, _: Option<&[u8]>, _: &str) -> AuthOutcome {
+        AuthOutcome::Refused
+    }
+
+    fn user_name(&self, _: &Id) -> String {
+        String::new()
+    }
 }
 
 fn watches(bench: &Bench) {

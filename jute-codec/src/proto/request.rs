@@ -322,6 +322,28 @@ pub enum Request {
 }
 
 impl Request {
+    /// The path of the one node that this is about; `None` if there are several, none, or the path is null.
+    #[must_use]
+    pub fn path(&self) -> Option<&Text> {
+        match self {
+            Self::Create(request) | Self::Create2(request) | Self::CreateContainer(request) => {
+                request.path.as_ref()
+            }
+            Self::CreateTtl(request) => request.path.as_ref(),
+            Self::Delete(request) => request.path.as_ref(),
+            Self::Exists(request)
+            | Self::GetData(request)
+            | Self::GetChildren(request)
+            | Self::GetChildren2(request) => request.path.as_ref(),
+            Self::SetData(request) => request.path.as_ref(),
+            Self::SetAcl(request) => request.path.as_ref(),
+            Self::GetAcl(request) | Self::Sync(request) | Self::GetAllChildrenNumber(request) => {
+                request.path.as_ref()
+            }
+            _ => None,
+        }
+    }
+
     /// Decodes the body of a request with opcode `op`; bytes behind it are ignored.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! What a replica is told.
 
-use jute_codec::SessionId;
+use jute_codec::{SessionId, Text};
 
 use super::effect::WriteSeq;
 use super::zab::ZabInput;
-use crate::state::conn::{ConnId, Submission};
+use crate::state::conn::{ConnId, Submission, WriteBody};
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -32,4 +32,18 @@ pub enum Input {
     /// That time had passed already when what comes next was taken: this server may have stood still while the others went
     /// on. A leader first gives up followers that have been silent; what it has not read yet of them says nothing of now.
     Overdue,
+}
+
+impl Input {
+    /// The path of the node that a client is about to change.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Submitted(Submission::Write(request)) => match &request.body {
+                WriteBody::Request(request) => request.path().map(Text::as_str),
+                WriteBody::Malformed => None,
+            },
+            _ => None,
+        }
+    }
 }

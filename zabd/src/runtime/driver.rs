@@ -1,6 +1,7 @@
 //! The driver: steps the replica and applies what it decides. It has a thread, and others may drive when little is to do
 //! (see `mailbox`).
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::replica::ensemble::Configs;
 use crate::replica::input::Input;
 use crate::replica::session::SessionTracker;
 use crate::replica::zab::{Role, Zab, ZabEffect, ZabInput};
+use crate::state::tree::FETCHED_AT_ONCE;
 use crate::state::{DigestMismatch, Service, State};
 use crate::storage::epochs::{EpochFile, Epochs};
 use crate::storage::log_thread::{self, DurableWrite, LogHandle};
@@ -164,6 +166,17 @@ fn write_lock(state: &RwLock<State>, on: On) -> Option<RwLockWriteGuard<'_, Stat
     }
 }
 
+/// The next step; those that come next are fetched with it now and then, as `fetched` says.
+fn next_step(steps: &mut VecDeque<Step>, fetched: &mut usize, state: &State) -> Option<Step> {
+    if *fetched == 0 {
+        *fetched = FETCHED_AT_ONCE;
+        let next = steps.iter().take(FETCHED_AT_ONCE);
+        state.tree().fetch(next.filter_map(Step::path));
+    }
+    *fetched -= 1;
+    steps.pop_front()
+}
+
 impl Driver {
     /// Runs until the mailbox is stopped; what was taken until then is carried out, what is not durable then is not.
     pub(super) fn run(self) {
@@ -216,9 +229,20 @@ impl Driver {
         if clock.monotonic_ms >= self.replica.deadline() {
             self.replica.step(clock, Input::Overdue, &state, effects);
         }
-        for input in inputs.drain(..) {
-            self.replica.step(clock, input, &state, effects);
+        let mut waiting = inputs.drain(..);
+        loop {
+            let next = waiting.as_slice().iter().take(FETCHED_AT_ONCE);
+            state.tree().fetch(next.filter_map(Input::path));
+            let mut stepped = false;
+            for input in waiting.by_ref().take(FETCHED_AT_ONCE) {
+                self.replica.step(clock, input, &state, effects);
+                stepped = true;
+            }
+            if !stepped {
+                break;
+            }
         }
+        drop(waiting);
         if clock.monotonic_ms < self.replica.deadline() {
             return;
         }
@@ -409,10 +433,10 @@ impl Driver {
         while !steps.is_empty()
             && let Some(mut state) = write_lock(&shared, on)
         {
-            let mut commits = 0;
+            let (mut commits, mut fetched) = (0, 0);
             let mut replace = None;
             while commits < APPLY_AT_ONCE as u64
-                && let Some(step) = steps.pop_front()
+                && let Some(step) = next_step(&mut steps, &mut fetched, &state)
             {
                 match step {
                     Step::Commit(committed) => {

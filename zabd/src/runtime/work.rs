@@ -78,3 +78,13 @@ pub(super) enum Step {
     /// Puts another state in place: when everything before has been applied, and before anything behind.
     ReplaceState(ZabEffect),
 }
+
+impl Step {
+    /// The path of the node that is about to change.
+    pub(super) fn path(&self) -> Option<&str> {
+        match self {
+            Self::Commit(committed) => committed.entry.txn.path().map(Text::as_str),
+            _ => None,
+        }
+    }
+}

@@ -14,6 +14,7 @@ use super::ConnId;
 use super::read::Reader;
 use super::request::{self, AuthOutcome, Authenticator, ClientRequest, Parsed, WriteBody};
 use crate::state::State;
+use crate::state::tree::FETCHED_AT_ONCE;
 
 /// How many requests an empty queue keeps room for.
 const QUEUE_KEPT: usize = 32;
@@ -95,6 +96,16 @@ enum Pending {
     },
     /// A reply that is known already, in its turn.
     Known(KnownReply),
+}
+
+impl Pending {
+    /// The path of the node that is read.
+    fn reads(&self) -> Option<&str> {
+        match self {
+            Self::Read { request, .. } => request.path().map(Text::as_str),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -396,7 +407,14 @@ impl ClientConn {
             self.ids_changed = false;
             state.watches().set_ids(self.id, &self.ids);
         }
+        let mut fetched = 0;
         while self.is_ready() && out.len() < out_bytes_max {
+            if fetched == 0 {
+                fetched = FETCHED_AT_ONCE;
+                let next = self.queue.iter().take(FETCHED_AT_ONCE);
+                state.tree.fetch(next.filter_map(Pending::reads));
+            }
+            fetched -= 1;
             let Some(pending) = self.queue.pop_front() else {
                 break;
             };

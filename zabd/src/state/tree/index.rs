@@ -19,6 +19,10 @@ pub(super) struct ChildIndex {
     waiting: Option<Vec<(u64, NodeId)>>,
 }
 
+/// A child, by the hash of what it is looked for by.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sought(u64);
+
 impl ChildIndex {
     pub(super) fn new(hash_seed: u64) -> Self {
         Self {
@@ -91,6 +95,24 @@ impl ChildIndex {
         let is_it = |id| nodes.links(id).parent == parent && nodes.name(id) == name;
         let found = self.shards[shard(hash)].find(tag(hash), is_it)?;
         Some(found.1)
+    }
+
+    /// Where a child of this name is, if there is one.
+    pub(super) fn sought(&self, parent: NodeId, name: &str) -> Sought {
+        Sought(self.hash(parent, name.as_bytes()))
+    }
+
+    /// The number in the first place that [`Self::find`] looks at.
+    pub(super) fn first_place(&self, sought: Sought) -> u32 {
+        let shard = &self.shards[shard(sought.0)];
+        let place = shard.places.get(shard.home(tag(sought.0)));
+        place.map_or(0, |entry| entry.id().0)
+    }
+
+    /// Who is most likely to be it; [`NodeId::NIL`] if nobody is.
+    pub(super) fn candidate(&self, sought: Sought) -> NodeId {
+        let candidate = self.shards[shard(sought.0)].find(tag(sought.0), |_| true);
+        candidate.map_or(NodeId::NIL, |(_, id)| id)
     }
 
     pub(super) fn insert(&mut self, parent: NodeId, name: &str, id: NodeId) {

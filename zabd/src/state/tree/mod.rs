@@ -6,6 +6,7 @@
 
 pub mod acl;
 mod arena;
+mod fetch;
 mod fold;
 mod index;
 mod node;
@@ -17,6 +18,7 @@ mod record;
 mod store;
 mod usage;
 
+pub(crate) use fetch::FETCHED_AT_ONCE;
 pub use fold::{FoldSlice, RowError};
 pub(crate) use fold::{RowDecoder, TreeLoader, encode_row};
 pub(crate) use node::{NodeId, client_stat};

@@ -152,6 +152,23 @@ impl Slab {
         &mut self.chunks[id.0 as usize / CHUNK][id.0 as usize % CHUNK]
     }
 
+    /// Something of a node's links; 0 if there is no such node.
+    pub(super) fn first_of_links(&self, id: NodeId) -> u32 {
+        let chunk = self.chunks.get(id.0 as usize / CHUNK);
+        let links = chunk.and_then(|chunk| chunk.get(id.0 as usize % CHUNK));
+        links.map_or(0, |links| links.digest)
+    }
+
+    /// Something of a node's record; 0 if there is no such node.
+    pub(super) fn first_of_record(&self, id: NodeId) -> u32 {
+        if !self.contains(id) {
+            return 0;
+        }
+        let record = self.record(id);
+        // A record may lie across lines of a cache.
+        u32::from(record[0]) ^ u32::from(record[record.len() - 1])
+    }
+
     fn record(&self, id: NodeId) -> &[u8] {
         self.arena.bytes(self.links(id).record)
     }
