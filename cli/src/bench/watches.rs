@@ -8,6 +8,8 @@ use std::time::Duration;
 use jute_codec::proto::{OpCode, xid};
 use jute_codec::writer::write_str;
 use jute_codec::{Jute, Zxid};
+use tokio::select;
+use tokio::sync::watch::{Sender, channel};
 use tokio::time::sleep;
 
 use super::alarm::Alarm;
@@ -35,15 +37,26 @@ pub(crate) struct Fan {
     last_event_ns: AtomicU64,
     /// Watchers whose connection is gone.
     gone: AtomicU32,
+    /// Grows when all have heard of a change. Nobody leaves a new watch before: what is measured is how long the events take.
+    rounds: Rounds,
     /// Set by the writer when it is done.
     over: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Rounds(Sender<u64>);
+
+impl Default for Rounds {
+    fn default() -> Self {
+        Self(channel(0).0)
+    }
 }
 
 fn tally<'a>(course: &'a Course<'_>) -> MutexGuard<'a, Tally> {
     course.tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Leaves a watch, waits for its event, and again.
+/// Leaves a watch, waits for its event and for everybody else's, and again.
 pub(crate) async fn watch(course: &Course<'_>, fan: &Fan, line: Line<'_>, mut link: Link) {
     if follow(course, fan, &line, &mut link).await.is_err() {
         fan.gone.fetch_add(1, Ordering::Relaxed);
@@ -63,10 +76,21 @@ async fn follow(
     let mut alarm = Alarm::new(line.tick().min(Duration::from_millis(500)), None);
     let mut ping_ns = ground.now_ns();
     let (mut next_xid, mut last_zxid) = (1, Zxid::ZERO);
-    let mut watching = false;
+    let (mut watching, mut told) = (false, false);
+    let mut rounds = fan.rounds.0.subscribe();
     arm(course, link, next_xid);
     while fan.over.load(Ordering::Acquire) == 0 {
-        if link.turn(Some(&mut alarm)).await? == Turn::Alarm {
+        let turn = select! {
+            turn = link.turn(Some(&mut alarm)) => turn?,
+            // The sender is the fan's.
+            Ok(()) = rounds.changed(), if told => {
+                told = false;
+                next_xid += 1;
+                arm(course, link, next_xid);
+                continue;
+            }
+        };
+        if turn == Turn::Alarm {
             if ground.now_ns().saturating_sub(ping_ns) > nanos(line.tick()) {
                 link.write_request(xid::PING, OpCode::Ping, |_| {});
                 ping_ns = ground.now_ns();
@@ -90,8 +114,7 @@ async fn follow(
                     fan.last_event_ns.fetch_max(now_ns, Ordering::Relaxed);
                     fan.fired.fetch_add(1, Ordering::Release);
                     ground.answered.fetch_add(1, Ordering::Relaxed);
-                    next_xid += 1;
-                    arm(course, link, next_xid);
+                    told = true;
                 }
                 got => {
                     if got != next_xid || frame.err != 0 {
@@ -181,6 +204,7 @@ async fn changes(
         }
         next_xid += 1;
         wait(course, fan, watchers, &fan.fired).await?;
+        fan.rounds.0.send_modify(|round| *round += 1);
         let last_ns = fan.last_event_ns.load(Ordering::Relaxed);
         if now_ns >= course.window.measured_from_ns(ground) {
             tally(course).answered(Kind::LastEvent, last_ns.saturating_sub(now_ns), last_ns);
