@@ -19,6 +19,7 @@ mod mailbox;
 mod membership;
 mod milestones;
 mod peers;
+mod publish;
 mod recover;
 mod server;
 mod settings;

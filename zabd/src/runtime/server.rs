@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
 use super::comparing::Comparing;
-use super::driver::{Driver, WAITING_SILENCE_MS};
+use super::driver::Driver;
 use super::figures::DriverFigures;
 use super::folder::{FoldFigures, FoldSignal, Folder};
 use super::history::History;
@@ -22,6 +22,7 @@ use super::mailbox::{Bringer, Mailbox};
 use super::membership::Membership;
 use super::milestones::Milestones;
 use super::peers::{Peers, PeersError};
+use super::publish::WAITING_SILENCE_MS;
 use super::recover::{
     RecoverError, Recovery, begin_or_repair, end_for_repair, import_java_data, is_snapshot_damaged,
     others_suffice, recover, recovered, refuse_incomplete,
