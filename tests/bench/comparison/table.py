@@ -53,6 +53,8 @@ def limit_cell(row, figure, of_zabd, of_limit):
     if row.limit is None or figure is not row.figures[0] or not of_zabd or not of_limit:
         return ""
     share = statistics.median(of_zabd) / statistics.median(of_limit)
+    if row.limit_wanted is None:
+        return f"{share:.0%} of {row.limit}"
     mark = "yes" if share >= row.limit_wanted else "no"
     return f"{share:.0%} of {row.limit} (≥ {row.limit_wanted:.0%}: {mark})"
 
