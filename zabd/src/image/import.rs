@@ -107,19 +107,19 @@ pub enum ImportError {
 
     /// A server of Apache ZooKeeper went on with data that zabd had taken over.
     #[error(
-        "{} has {java} of Apache ZooKeeper, but zabd took that directory over when it ended with {imported}: both have gone on \
-         with it since. Decide which counts, and move the other one away: {} or {}", java_dir.display(), java_dir.display(),
-        root.display()
+        "{} has {newest} of Apache ZooKeeper, but zabd took that directory over when it ended with {imported}: both have gone on \
+         with it since. Decide which counts, and move all of the other one away: {}, or {}", java[0].display(),
+        paths(java), paths(own)
     )]
     BothWentOn {
-        /// Java's directory.
-        java_dir: PathBuf,
+        /// Java's directories, that of snapshots first.
+        java: Vec<PathBuf>,
         /// zabd's.
-        root: PathBuf,
+        own: Vec<PathBuf>,
         /// What was taken over.
         imported: Zxid,
         /// What is there now.
-        java: Zxid,
+        newest: Zxid,
     },
 
     /// It was taken over before, and what zabd had since is gone.
@@ -219,6 +219,14 @@ pub enum Unusable {
     },
 }
 
+fn paths(paths: &[PathBuf]) -> String {
+    let paths: Vec<_> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    paths.join(" and ")
+}
+
 fn list(problems: &[Unusable]) -> String {
     let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
     texts.join("; ")
@@ -257,18 +265,14 @@ pub fn import_if_wanted<D: Disk, S: SnapshotStore>(
             );
         }
         ImportState::Done(imported) => {
-            return match java.newest_name().filter(|java| *java > imported) {
-                Some(newest) => Err(ImportError::BothWentOn {
-                    java_dir: java.snapshot_dir,
-                    root: layout.root,
-                    imported,
-                    java: newest,
-                }),
-                None => Ok(None),
-            };
+            return refuse_if_went_on(&java, &layout, imported).map(|()| None);
         }
         ImportState::Never if java.is_empty() => return Ok(None),
         ImportState::Never if has_own_data(disk, &layout)? => {
+            // Of zabd's directories the one that tells of the import may be away, and the other not.
+            if let Some(imported) = TakenOverMark::new(&java.snapshot_dir).read(disk)? {
+                refuse_if_went_on(&java, &layout, imported)?;
+            }
             warn!(
                 java = %java.snapshot_dir.display(), own = %layout.root.display(),
                 "there is data of Apache ZooKeeper beside this server's own; its own counts"
@@ -316,6 +320,25 @@ pub fn import_if_wanted<D: Disk, S: SnapshotStore>(
         "the data of Apache ZooKeeper was taken over; what it was made of is left as it is"
     );
     Ok(Some(imported))
+}
+
+/// ZooKeeper is not to have more than what was taken over of it.
+fn refuse_if_went_on(java: &JavaDir, layout: &Layout, imported: Zxid) -> Result<(), ImportError> {
+    let Some(newest) = java.newest_name().filter(|newest| *newest > imported) else {
+        return Ok(());
+    };
+    let mut both = vec![java.snapshot_dir.clone(), java.log_dir.clone()];
+    both.dedup();
+    let mut own = vec![layout.root.clone()];
+    if !layout.log_dir.starts_with(&layout.root) {
+        own.extend(layout.log_dir.parent().map(Path::to_owned));
+    }
+    Err(ImportError::BothWentOn {
+        java: both,
+        own,
+        imported,
+        newest,
+    })
 }
 
 struct Importer<'a, D> {

@@ -423,6 +423,11 @@ fn the_own_data_counts_and_what_went_on_beside_it_is_refused() {
     put(&disk, &name("log", 31), &java_log(&[]));
     let problem = import(&disk, &store).unwrap_err().to_string();
     assert!(problem.contains("both have gone on"), "{problem}");
+    // Only a part of what is zabd's was moved away, and that with the mark of the import.
+    disk.open(own, OpenMode::CreateNew).unwrap();
+    disk.remove(Path::new("/data/zabd/import")).unwrap();
+    let again = import(&disk, &store).unwrap_err().to_string();
+    assert_eq!(again, problem);
 }
 
 #[test]
