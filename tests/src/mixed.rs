@@ -291,7 +291,9 @@ impl Mixed {
             .collect()
     }
 
-    fn is_java(&self, number: usize) -> bool {
+    /// Whether Java serves there.
+    #[must_use]
+    pub fn is_java(&self, number: usize) -> bool {
         self.server(number).implementation() != Implementation::Zabd
     }
 
