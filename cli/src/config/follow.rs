@@ -1,8 +1,7 @@
 //! Following a namespace: what is in force for one instance, and each change of it.
 
-use jute_codec::Acl;
-use jute_codec::ErrorCode;
 use jute_codec::proto::{CreateFlags, DataReply};
+use jute_codec::{Acl, ErrorCode, SessionId, Zxid};
 
 use super::centre::{Centre, CentreError, HOLDERS, Holder};
 use super::model::{Document, Grey, Instance, Namespace};
@@ -18,6 +17,19 @@ pub struct Follower {
     /// What fires when it is time to look again.
     changes: Option<(Change, Change)>,
     taken: Option<Document>,
+    listed: Option<Zxid>,
+}
+
+/// Who goes by the name of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// This one.
+    Listed,
+    /// Another, who came later.
+    Taken {
+        /// Its session.
+        by: SessionId,
+    },
 }
 
 /// What an instance is to take.
@@ -46,6 +58,7 @@ impl Follower {
             instance,
             changes: None,
             taken: None,
+            listed: None,
         })
     }
 
@@ -70,14 +83,28 @@ impl Follower {
         }
     }
 
-    /// Tells the others which revision this instance has taken.
+    /// Goes on from a follower of an earlier session, which was listed by this transaction: whoever has taken the name
+    /// of the instance since keeps it.
+    #[must_use]
+    pub fn after(mut self, listed: Option<Zxid>) -> Self {
+        self.listed = listed;
+        self
+    }
+
+    /// The transaction by which this instance came to be listed the last time.
+    #[must_use]
+    pub const fn listed(&self) -> Option<Zxid> {
+        self.listed
+    }
+
+    /// Tells the others which revision this instance has taken, or who has its name by now: of several that go by one,
+    /// the latest is listed. All of them follow.
     ///
     /// # Errors
     /// When there is no good reply.
-    pub async fn hold(&self, revision: u64) -> Result<(), CentreError> {
-        let client = &self.centre.client;
-        let parent = path::join(&self.centre.node(&self.namespace), HOLDERS);
-        let node = path::join(&parent, &self.instance.id);
+    pub async fn hold(&mut self, revision: u64) -> Result<Hold, CentreError> {
+        let client = self.centre.client.clone();
+        let node = self.holder_node();
         let holder = Holder {
             instance: self.instance.clone(),
             revision,
@@ -88,13 +115,21 @@ impl Follower {
             match client.exists(&node).await? {
                 Some(stat) if Some(stat.ephemeral_owner) == session => {
                     match client.set(&node, data.clone(), -1).await {
-                        Ok(_) => return Ok(()),
+                        Ok(stat) => {
+                            self.listed = Some(stat.czxid);
+                            return Ok(Hold::Listed);
+                        }
                         Err(Error::ConnectionLoss) => continue,
                         Err(error) if error.is(ErrorCode::NoNode) => continue,
                         Err(error) => return Err(error.into()),
                     }
                 }
-                // One of an earlier session of the same instance.
+                Some(stat) if self.listed.is_some_and(|listed| stat.czxid > listed) => {
+                    return Ok(Hold::Taken {
+                        by: SessionId(stat.ephemeral_owner),
+                    });
+                }
+                // One of an earlier session of the same instance, or of one that was here before.
                 Some(_) => match client.delete(&node, -1).await {
                     Ok(()) | Err(Error::ConnectionLoss) => {}
                     Err(error) if error.is(ErrorCode::NoNode) => {}
@@ -104,12 +139,40 @@ impl Follower {
             }
             let (flags, open) = (CreateFlags::Ephemeral, [Acl::open()]);
             match client.create(&node, data.clone(), flags, &open).await {
-                Ok(_) => return Ok(()),
+                Ok((_, stat)) => {
+                    self.listed = Some(stat.czxid);
+                    return Ok(Hold::Listed);
+                }
                 Err(Error::ConnectionLoss) => {}
                 Err(error) if error.is(ErrorCode::NodeExists) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Waits until another has the name of this instance, and tells who. It makes sense after [`Self::hold`], and goes
+    /// on by itself.
+    ///
+    /// # Errors
+    /// When the session ends.
+    pub fn taken(&self) -> impl Future<Output = Result<SessionId, Error>> + Send + use<> {
+        let client = self.centre.client.clone();
+        let node = self.holder_node();
+        async move {
+            loop {
+                let (stat, change) = client.exists_and_watch(&node).await?;
+                let session = client.session().map(|session| session.0);
+                match stat.map(|stat| stat.ephemeral_owner) {
+                    Some(owner) if Some(owner) != session => return Ok(SessionId(owner)),
+                    _ => drop(change.await?),
+                }
+            }
+        }
+    }
+
+    fn holder_node(&self) -> String {
+        let parent = path::join(&self.centre.node(&self.namespace), HOLDERS);
+        path::join(&parent, &self.instance.id)
     }
 
     /// Reads both nodes, each with a watch. The grey release first: when it is promoted between the two reads, both

@@ -11,7 +11,7 @@ mod properties;
 mod yaml;
 
 pub use centre::{Centre, CentreError, Holder};
-pub use follow::{Followed, Follower};
+pub use follow::{Followed, Follower, Hold};
 pub use model::{
     Change, Document, Grey, Instance, Kind, ModelError, Namespace, Rule, Value, differences,
 };
