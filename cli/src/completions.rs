@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use crate::client::{ConnectString, SessionOptions};
+use crate::commands;
 use crate::failure::Failure;
 use crate::handle::{Handle, Watch};
 use crate::interactive::candidates;
 use crate::invocation::{Invocation, Run};
-use crate::recipe;
 
 /// The command that prints a script, and the one that the scripts call.
 pub(crate) const COMMAND: &str = "completions";
@@ -104,29 +104,19 @@ pub(crate) fn ask(words: &[String], out: &mut dyn Write) -> Result<(), Failure> 
         let reply = handle.as_mut()?.children(path, Watch::No).ok()?;
         Some(reply.children.iter().map(ToString::to_string).collect())
     };
-    let found = match recipe::complete(&run.words, word, &mut names) {
-        Some(found) => found,
-        None => candidates(&run.words, word, &mut names),
-    };
-    let found = match run.words.is_empty() {
-        true => with_recipes(found, word),
-        false => found,
-    };
+    let mut found = candidates(&run.words, word, &mut names);
+    if run.words.is_empty() {
+        // Those that are no commands of a session.
+        let others = commands::others().filter(|name| name.starts_with(word));
+        found.extend(others.map(|name| format!("{name} ")));
+        found.sort();
+    }
     let printed = print(out, found);
     if let Some(mut handle) = handle {
         // A session that cannot be closed expires.
         handle.close().ok();
     }
     printed
-}
-
-/// Commands of a session, and those that are not.
-fn with_recipes(mut found: Vec<String>, word: &str) -> Vec<String> {
-    let recipes = recipe::COMMANDS.iter().map(|(name, _)| *name);
-    let others = recipes.filter(|name| name.starts_with(word) && *name != "config");
-    found.extend(others.map(|name| format!("{name} ")));
-    found.sort();
-    found
 }
 
 fn print(out: &mut dyn Write, found: Vec<String>) -> Result<(), Failure> {
@@ -150,6 +140,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn options_that_are_completed_are_explained() {
+        let help = commands::help_text(&[]).unwrap();
+        for option in GLOBAL {
+            assert!(help.contains(option.trim_end()), "{option}");
+        }
+    }
+
+    #[test]
     fn options_and_commands_need_no_server() {
         for (words, found) in [
             (&["-serv"][..], "-server \n"),
@@ -157,7 +155,10 @@ mod tests {
             (&["--help", "tre"], "tree \n"),
             (&["-server", "h"], ""),
             (&["du", "--so"], "--sort \n"),
-            (&["s"], "service \nset \nsetAcl \nsetquota \nstat \nsync \n"),
+            (
+                &["s"],
+                "service \nset \nsetAcl \nsetquota \nsnapshot \nstat \nsync \n",
+            ),
             (&["service", "wa"], "watch \n"),
             (&["lock", "/l", "--gr"], "--grace \n"),
         ] {

@@ -3,6 +3,7 @@
 //! From 64 on they are those of `sysexits.h` where it has one, so that they do not look like the codes of the commands
 //! that `lock`, `elect` and others run. Commands of the Java shell have the Java shell's codes instead.
 
+use rustix::process::Signal;
 use zab::{Error as SessionError, ErrorCode};
 
 /// How a run ends, as its exit code tells: who has to do something about it.
@@ -42,6 +43,17 @@ pub(crate) enum Kind {
     UnknownCommand = 127,
     /// Somebody has pressed Ctrl-C: as of a program that the signal ends.
     Interrupted = 130,
+}
+
+/// The exit code of a program that was told to end by a signal, and did.
+pub(crate) fn of_signal(signal: Signal) -> u8 {
+    SIGNAL.saturating_add(u8::try_from(signal.as_raw()).unwrap_or(0))
+}
+
+/// What an exit code of this program's own means, for people.
+pub(crate) fn meaning(code: u8) -> Option<&'static str> {
+    let found = TABLE.iter().find(|(kind, _)| kind.code() == code);
+    found.map(|(_, words)| *words)
 }
 
 /// What each of them means, for people. Signals come behind.

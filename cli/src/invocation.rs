@@ -14,8 +14,8 @@ use crate::output::Format;
 /// What to do, as the command line has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Invocation {
-    /// Print how to use this program, or one of its commands.
-    Help(Option<String>),
+    /// Print how to use this program, or the command that these words name.
+    Help(Vec<String>),
     /// Print which program this is.
     Version,
     /// Run a command.
@@ -114,7 +114,7 @@ impl Invocation {
         while let Some(word) = words.next() {
             let mut value = |option| words.next().ok_or(InvocationError::NoValue(option));
             match word.as_str() {
-                "-h" | "-help" | "--help" => return Ok(Self::Help(words.next())),
+                "-h" | "-help" | "--help" => return Ok(Self::Help(words.collect())),
                 "-version" | "--version" => return Ok(Self::Version),
                 "-server" => run.server = value("-server")?,
                 "-timeout" => {

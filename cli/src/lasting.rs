@@ -2,6 +2,7 @@
 //! tells what happens on the side.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -11,14 +12,16 @@ use jute_codec::proto::{
     AddWatchMode, PathWatchRequest, Reply, Request, WatcherEvent, WatcherType,
 };
 use jute_codec::{ErrorCode, Text};
+use rustix::process::Signal;
 use tokio::runtime::{Builder, Handle as Runtime};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use zab::{Change, Client, ConnectString, Error, Notice, Options, State, WatchEvent, Watcher};
 
 use crate::client::Notification;
 use crate::failure::{Failure, Kind};
 use crate::handle::Event;
+use crate::recipe::Signals;
 
 /// Prints an event above the line that is being edited.
 pub(crate) type Printer = Box<dyn FnMut(&Event) + Send>;
@@ -35,6 +38,9 @@ struct Told {
     /// The newest watch events: one that several watches wait for is told once.
     newest: VecDeque<Notification>,
 }
+
+/// How long the end of this process waits for the end of the session.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Watch events that are remembered.
 const NEWEST: usize = 64;
@@ -117,17 +123,21 @@ struct Shared {
     session: Mutex<Session>,
     watches: Mutex<Vec<Kept>>,
     side: Side,
-    interrupt: Arc<Notify>,
+    /// Signals by which somebody wants less than all of this.
+    interrupts: Interrupts,
 }
 
 #[derive(Debug)]
 struct Session {
     connect: ConnectString,
     client: Client,
+    /// Presented since it began.
+    credentials: Vec<zab::Credential>,
 }
 
 impl Lasting {
-    /// Begins a session. `takes_interrupts`: Ctrl-C ends what is being waited for, not this process.
+    /// Begins a session. `takes_interrupts`: Ctrl-C ends what is being waited for, not this process. Other signals end
+    /// it, when the session is closed.
     pub(crate) fn begin(
         connect: ConnectString,
         options: Options,
@@ -136,18 +146,10 @@ impl Lasting {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (end, ended) = oneshot::channel::<()>();
-        let interrupt = Arc::new(Notify::new());
-        if takes_interrupts {
-            let interrupt = Arc::clone(&interrupt);
-            handle.spawn(async move {
-                while tokio::signal::ctrl_c().await.is_ok() {
-                    interrupt.notify_waiters();
-                }
-            });
-        }
-        let client = {
+        let (client, signals) = {
             let _context = handle.enter();
-            Client::start(connect.clone(), options.clone())
+            let client = Client::start(connect.clone(), options.clone());
+            (client, Signals::catch()?)
         };
         thread::Builder::new()
             .name("session".to_owned())
@@ -156,12 +158,17 @@ impl Lasting {
             runtime: handle,
             _end: end,
             options,
-            session: Mutex::new(Session { connect, client }),
+            session: Mutex::new(Session {
+                connect,
+                client,
+                credentials: Vec::new(),
+            }),
             watches: Mutex::new(Vec::new()),
             side: Side::default(),
-            interrupt,
+            interrupts: Interrupts::default(),
         }));
         lasting.follow();
+        lasting.heed(signals, takes_interrupts);
         Ok(lasting)
     }
 
@@ -196,11 +203,22 @@ impl Lasting {
 
     /// Begins another session, on other servers or on the same. The one before it closes.
     pub(crate) fn connect(&self, connect: ConnectString) {
+        self.begin_anew(connect, Vec::new());
+    }
+
+    fn begin_anew(&self, connect: ConnectString, credentials: Vec<zab::Credential>) {
         self.watches().drain(..).for_each(|kept| kept.task.abort());
         let before = {
             let _context = self.0.runtime.enter();
-            let client = Client::start(connect.clone(), self.0.options.clone());
-            std::mem::replace(&mut *self.session(), Session { connect, client })
+            let mut options = self.0.options.clone();
+            options.credentials.extend(credentials.iter().cloned());
+            let client = Client::start(connect.clone(), options);
+            let session = Session {
+                connect,
+                client,
+                credentials,
+            };
+            std::mem::replace(&mut *self.session(), session)
         };
         self.follow();
         // What cannot be closed expires.
@@ -241,11 +259,11 @@ impl Lasting {
 
     /// Waits for something of this session, until it is interrupted.
     fn wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        let interrupt = Arc::clone(&self.0.interrupt);
+        let interrupts = &self.0.interrupts;
         self.0.runtime.block_on(async move {
             tokio::select! {
                 result = future => result,
-                () = interrupt.notified() => Err(Failure::told(
+                () = interrupts.wait() => Err(Failure::told(
                     Kind::Interrupted,
                     "interrupted: what had been sent may have been done or not",
                 )),
@@ -279,8 +297,72 @@ impl Lasting {
     /// Begins anew after a session that the servers have given up.
     fn renew(&self) {
         if self.state() == State::Expired {
-            self.connect(self.connect_string());
+            // The same person goes on: what was presented to the one is presented to the next.
+            let credentials = self.session().credentials.clone();
+            self.begin_anew(self.connect_string(), credentials);
         }
+    }
+
+    /// What this session has shown, from the start and since.
+    pub(crate) fn credentials(&self) -> Vec<zab::Credential> {
+        let since = self.session().credentials.clone();
+        self.0
+            .options
+            .credentials
+            .iter()
+            .cloned()
+            .chain(since)
+            .collect()
+    }
+
+    /// A command begins: interrupts of what was before do not matter any more.
+    pub(crate) fn begin_command(&self) {
+        self.0.interrupts.forget();
+    }
+
+    /// From here on, or no longer, somebody else takes the signals that end this process; [`Self::ending`] tells whether
+    /// one has come.
+    pub(crate) fn leave_signals(&self, to_another: bool) {
+        self.0.interrupts.left.store(to_another, Ordering::SeqCst);
+    }
+
+    /// The exit code, if this process is to end.
+    pub(crate) fn ending(&self) -> Option<u8> {
+        let code = self.0.interrupts.ending.load(Ordering::SeqCst);
+        (code != 0).then_some(code)
+    }
+
+    fn heed(&self, mut signals: Signals, takes_interrupts: bool) {
+        let shared = Arc::downgrade(&self.0);
+        self.0.runtime.spawn(async move {
+            loop {
+                let signal = signals.next().await;
+                let Some(shared) = shared.upgrade() else {
+                    return;
+                };
+                if signal == Signal::INT && takes_interrupts {
+                    shared.interrupts.tell();
+                    continue;
+                }
+                let code = crate::exit::of_signal(signal);
+                shared.interrupts.ending.store(code, Ordering::SeqCst);
+                if shared.interrupts.left.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let client = {
+                    let session = shared.session.lock();
+                    session
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .client
+                        .clone()
+                };
+                // What cannot be closed in time expires.
+                tokio::time::timeout(CLOSE_PATIENCE, client.close())
+                    .await
+                    .ok();
+                std::process::exit(code.into());
+            }
+        });
     }
 
     /// Asks one thing; `path` is what a failure is put down to. The reply's body is as a server sends it.
@@ -408,10 +490,12 @@ impl Lasting {
         self.wait(async {
             self.connected(&client, None).await?;
             client
-                .add_auth(credential)
+                .add_auth(credential.clone())
                 .await
                 .map_err(|error| failure(&error, None))
-        })
+        })?;
+        self.session().credentials.push(credential);
+        Ok(())
     }
 
     /// Leaves a lasting watch for a command that reads what it tells with [`Self::notice`].
@@ -509,6 +593,51 @@ impl Lasting {
             !goes
         });
         Ok(kinds)
+    }
+}
+
+/// Ctrl-C, and the signals that end this process.
+#[derive(Debug)]
+struct Interrupts {
+    told: watch::Sender<()>,
+    /// What has been told since the command began is news to this one.
+    heard: Mutex<watch::Receiver<()>>,
+    /// Whether somebody else takes the signals now.
+    left: AtomicBool,
+    /// The exit code, or 0 as long as this process is not to end.
+    ending: AtomicU8,
+}
+
+impl Default for Interrupts {
+    fn default() -> Self {
+        let (told, heard) = watch::channel(());
+        Self {
+            told,
+            heard: Mutex::new(heard),
+            left: AtomicBool::new(false),
+            ending: AtomicU8::new(0),
+        }
+    }
+}
+
+impl Interrupts {
+    fn heard(&self) -> MutexGuard<'_, watch::Receiver<()>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.told.send_replace(());
+    }
+
+    fn forget(&self) {
+        self.heard().mark_unchanged();
+    }
+
+    async fn wait(&self) {
+        let mut heard = self.heard().clone();
+        if heard.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -119,15 +119,15 @@ fn complain(problem: &str) -> ExitCode {
 /// Runs what was asked for; says with which code to exit.
 fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Fatal> {
     match Invocation::parse(std::env::args().skip(1))? {
-        Invocation::Help(command) => {
-            let text = commands::help_text(command.as_deref())?;
+        Invocation::Help(words) => {
+            let text = commands::help_text(&words)?;
             writeln!(out, "{}", text.trim_end()).map_err(Failure::from)?;
         }
         Invocation::Version => writeln!(out, "{VERSION_LINE}").map_err(Failure::from)?,
         Invocation::Run(run) => match run.words.split_first() {
             // Without a word behind it, it is unknown, as in the Java shell.
             Some((name, words)) if name == "help" && !words.is_empty() => {
-                let text = commands::help_text(words.first().map(String::as_str))?;
+                let text = commands::help_text(words)?;
                 writeln!(out, "{}", text.trim_end()).map_err(Failure::from)?;
             }
             None => {
@@ -139,8 +139,7 @@ fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Fatal> {
                 return Ok(recipe::run(&run, connect, name, words, out)?);
             }
             Some((name, _)) if name == commands::MAN => {
-                let page = commands::manual(|name| help_of(&run, name));
-                write!(out, "{page}").map_err(Failure::from)?;
+                write!(out, "{}", commands::manual()).map_err(Failure::from)?;
             }
             Some((name, words)) if name == completions::COMMAND => {
                 completions::script(words, out)?;
@@ -150,21 +149,6 @@ fn run(out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Fatal> {
         },
     }
     Ok(0)
-}
-
-/// What a command with a help of its own says with `--help`; that needs no server.
-fn help_of(run: &Run, name: &str) -> Option<String> {
-    let words = ["--help".to_owned()];
-    let connect = ConnectString::parse("localhost").ok()?;
-    let mut out = Vec::new();
-    match name {
-        bench::COMMAND => bench::run(run, connect, &words, &mut out).ok()?,
-        name if recipe::is_recipe(name, &words) => {
-            recipe::run(run, connect, name, &words, &mut out).ok()?;
-        }
-        _ => return None,
-    }
-    String::from_utf8(out).ok()
 }
 
 fn run_command(run: Run, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fatal> {

@@ -22,7 +22,7 @@ use crate::forward;
 /// The command's name.
 pub(crate) const COMMAND: &str = "migrate";
 
-const USAGE: &str = "usage: zab migrate status HOST:PORT[,HOST:PORT...] [--json]\n       zab migrate check \
+pub(crate) const USAGE: &str = "usage: zab migrate status HOST:PORT[,HOST:PORT...] [--json]\n       zab migrate check \
                      HOST:PORT[,HOST:PORT...] [--config ZOO.CFG]... [--json]";
 
 const PATIENCE: Duration = Duration::from_secs(5);

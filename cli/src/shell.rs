@@ -6,8 +6,10 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use jute_codec::proto::WatcherType;
 use jute_codec::{ErrorCode, Text};
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::handle::{Event, Handle, Watch};
 use crate::output::{Doc, Documents, Format};
 use crate::path;
@@ -105,6 +107,8 @@ impl<'a> Shell<'a> {
     /// Prints so many names that nobody reads them at once: some at a time, on a terminal.
     fn say_pages(&mut self, names: &[Text]) -> Result<(), Failure> {
         let mut shown = 0;
+        // Of its own: these are no commands, and nothing to be remembered.
+        let mut editor = DefaultEditor::new().map_err(|error| terminal_failure(&error))?;
         for page in names.chunks(PAGE) {
             for name in page {
                 writeln!(self.out, "{name}")?;
@@ -114,15 +118,14 @@ impl<'a> Shell<'a> {
                 break;
             }
             let total = names.len();
-            write!(
-                self.out,
-                "-- {shown} of {total}: Enter goes on, q and Enter ends --"
-            )?;
             self.out.flush()?;
-            let mut answer = String::new();
-            let read = io::stdin().read_line(&mut answer)?;
-            if read == 0 || answer.trim() == "q" {
-                break;
+            let prompt = format!("-- {shown} of {total}: Enter goes on, q and Enter ends --");
+            match editor.readline(&prompt) {
+                Ok(answer) if answer.trim() == "q" => break,
+                Ok(_) => {}
+                // Ctrl-C and Ctrl-D are as good as a q.
+                Err(ReadlineError::Interrupted | ReadlineError::Eof) => break,
+                Err(error) => return Err(terminal_failure(&error)),
             }
         }
         Ok(())
@@ -202,6 +205,11 @@ impl<'a> Shell<'a> {
         }
         Ok(paths)
     }
+}
+
+/// What is wrong with the terminal.
+pub(crate) fn terminal_failure(error: &ReadlineError) -> Failure {
+    Failure::told(Kind::Local, format!("the terminal: {error}"))
 }
 
 fn event_words(event: &Event) -> String {

@@ -432,6 +432,7 @@ fn what_becomes_of_a_session_has_an_exit_code_each() {
     let expired = || serve(|_| Answer::Code(-112));
     let gone = || serve(|_| Answer::HangUp);
     let refused = || serve(|_| Answer::Code(-119));
+    let unheard_of = || serve(|_| Answer::Code(-4711));
     for (server, command, code) in [
         (expired(), &["tree", "/x"][..], 76),
         (expired(), &["get", "/x"], 1),
@@ -441,6 +442,7 @@ fn what_becomes_of_a_session_has_an_exit_code_each() {
         (gone(), &["du", "/x"], 69),
         (gone(), &["set", "/x", "v"], 1),
         (refused(), &["--output", "json", "set", "/x", "v"], 78),
+        (unheard_of(), &["get", "/x", "--output", "json"], 70),
     ] {
         let (output, _) = server.zab(&[], command);
         assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use jute_codec::data::perms;
 use jute_codec::proto::CreateFlags;
 use jute_codec::{Acl, ErrorCode, Id};
@@ -109,6 +109,11 @@ impl From<io::Error> for BenchError {
     fn from(error: io::Error) -> Self {
         Self::Command(Failure::Output(error))
     }
+}
+
+/// What its command line looks like.
+pub(crate) fn parser() -> clap::Command {
+    Options::command()
 }
 
 /// Runs `zab bench`. `words` are those behind `bench`.

@@ -1,6 +1,6 @@
 //! What there is, and how to use it.
 
-use super::{COMMANDS, Command, find_command, man, syntax};
+use super::{COMMANDS, Command, flags, man, syntax};
 use crate::exit;
 use crate::failure::Failure;
 use crate::interactive;
@@ -43,6 +43,10 @@ pub(super) const ABOUT: &[(&str, &str)] = &[
     ("du", "count nodes and bytes by subtree"),
     ("dump", "write a subtree as lines of JSON"),
     ("elect", "run a command while this is the elected one"),
+    (
+        "export-java",
+        "write a data directory's nodes as ZooKeeper's own servers keep them",
+    ),
     ("find", "find nodes by name, data, size, age, kind"),
     ("get", "show a node's data"),
     ("getAcl", "show a node's access control list"),
@@ -54,8 +58,13 @@ pub(super) const ABOUT: &[(&str, &str)] = &[
     ("listquota", "show a quota"),
     ("load", "read back what dump has written"),
     ("lock", "run a command while a lock is held"),
+    ("log", "show or check a data directory's log"),
     ("ls", "list children"),
     ("man", "print this program's manual page, for man"),
+    (
+        "migrate",
+        "tell what a move between ZooKeeper and zabd has to know",
+    ),
     ("mv", "move a subtree"),
     ("printwatches", "show events, or do not"),
     ("queue", "put and take what others put"),
@@ -70,6 +79,7 @@ pub(super) const ABOUT: &[(&str, &str)] = &[
     ("set", "set a node's data"),
     ("setAcl", "set a node's access control list"),
     ("setquota", "set a quota"),
+    ("snapshot", "show or check a data directory's snapshot"),
     ("stat", "show a node's stat"),
     ("sync", "catch up with the leader"),
     ("tree", "draw a subtree"),
@@ -164,10 +174,21 @@ pub(super) const EXIT_CODES: &str = "\
 Exit codes of zkCli.sh's commands are zkCli.sh's: 0, 1 for any failure, 127 for an unknown command. All others, and
 these with --output or an option of zab's own, tell the kind; a command that runs another exits as that did:";
 
+/// Those that are neither commands of a session nor recipes.
+pub(crate) fn others() -> impl Iterator<Item = &'static str> {
+    let own = [
+        crate::bench::COMMAND,
+        crate::completions::COMMAND,
+        man::COMMAND,
+        crate::migrate::COMMAND,
+    ];
+    own.into_iter().chain(crate::forward::COMMANDS)
+}
+
 /// The help of everything, or of one command.
-pub(crate) fn help_text(name: Option<&str>) -> Result<String, Failure> {
-    match name {
-        Some(name) => of_command(name),
+pub(crate) fn help_text(words: &[String]) -> Result<String, Failure> {
+    match words.split_first() {
+        Some((name, words)) => of_command(name, words),
         None => Ok(overview()),
     }
 }
@@ -181,32 +202,43 @@ pub(super) fn recipes() -> Vec<&'static str> {
     recipe::COMMANDS.iter().map(|(name, _)| *name).collect()
 }
 
-fn of_command(name: &str) -> Result<String, Failure> {
-    if recipes().contains(&name)
-        || ["bench", crate::completions::COMMAND, man::COMMAND].contains(&name)
-    {
-        let hint = match name {
-            crate::completions::COMMAND => "zab completions bash|zsh|fish",
-            man::COMMAND => "zab man | man -l -",
-            _ => {
-                return Ok(format!(
-                    "{name}: {}\n\n    see zab {name} --help\n",
-                    about(name)
-                ));
-            }
-        };
+fn of_command(name: &str, words: &[String]) -> Result<String, Failure> {
+    // `config` alone is zkCli.sh's.
+    let own = (name != "config" || !words.is_empty())
+        .then(|| recipe::help(name, words))
+        .flatten();
+    if let Some(help) = own {
+        return Ok(help);
+    }
+    let hint = match name {
+        crate::completions::COMMAND => Some("zab completions bash|zsh|fish".to_owned()),
+        man::COMMAND => Some("zab man | man -l -".to_owned()),
+        crate::migrate::COMMAND => Some(
+            crate::migrate::USAGE
+                .replace("usage: ", "")
+                .replace("       ", "    "),
+        ),
+        name if crate::forward::COMMANDS.contains(&name) => {
+            Some(format!("see zab {name} --help: the daemon does it"))
+        }
+        _ => None,
+    };
+    if let Some(hint) = hint {
         return Ok(format!("{name}: {}\n\n    {hint}\n", about(name)));
     }
     let syntax =
         syntax(name).ok_or_else(|| Failure::UnknownCommand(format!("Command not found {name}")))?;
     let mut text = format!("{name}: {}\n\n    {name} {syntax}\n", about(name));
-    if let Some(command) = find_command(name)
-        && !command.flags.flags.is_empty()
-    {
-        text.push_str(&format!("\n{}", command.flags.full_table()));
+    let flags = flags(name).filter(|flags| !flags.flags.is_empty());
+    if let Some(flags) = flags {
+        text.push_str(&format!("\n{}", flags.full_table()));
     }
     if let Some((_, more)) = MORE.iter().find(|(known, _)| *known == name) {
         text.push_str(&format!("\n{}\n", filled(more)));
+    }
+    if name == "config" {
+        text.push_str("\nWith a word behind it, the configuration centre: help config publish, and so on.\n\n");
+        text.push_str(&recipe::help(name, &[]).unwrap_or_default());
     }
     if name == "admin" {
         text.push('\n');
@@ -228,9 +260,9 @@ fn overview() -> String {
         commands.iter().map(|command| command.name).collect()
     };
     let mut own = named(TOOLS);
-    own.extend(["bench", crate::completions::COMMAND, man::COMMAND]);
+    own.extend(others());
     own.sort_unstable();
-    let interactive = interactive::NAMES.iter().map(|(name, _)| *name);
+    let interactive = interactive::NAMES.iter().map(|command| command.name);
     format!(
         "zab, a shell for zabd and Apache ZooKeeper\n\n    zab [options] [command [arguments]]\n\n{OPTIONS}\n\n{}{}{}{}\
          zab --help command, or help command in the shell, tells more.\n\n{EXIT_CODES}\n{}",
@@ -279,10 +311,7 @@ mod tests {
 
     #[test]
     fn every_command_is_explained() {
-        for name in super::super::names()
-            .chain(["bench", "completions", "man"])
-            .chain(recipes())
-        {
+        for name in super::super::names().chain(others()) {
             assert_ne!(about(name), "", "{name}");
         }
         assert!(
@@ -290,15 +319,15 @@ mod tests {
                 .windows(2)
                 .all(|pair| pair[0].0.to_lowercase() < pair[1].0.to_lowercase())
         );
-        for name in super::super::names() {
-            assert!(of_command(name).unwrap().contains(name));
+        for name in super::super::names().chain(others()) {
+            assert!(of_command(name, &[]).unwrap().contains(name));
         }
         let overview = overview();
         assert!(
             overview.contains("\n  tree                  draw a subtree\n"),
             "{overview}"
         );
-        assert!(of_command("nosuch").is_err());
+        assert!(of_command("nosuch", &[]).is_err());
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::fmt::Write;
 
-use super::help::{EXIT_CODES, MORE, OPTIONS, about, recipes};
+use super::help::{EXIT_CODES, MORE, OPTIONS, about, help_text, others, recipes};
 use super::{COMMANDS, Command};
 use crate::exit;
+use crate::flags::FlagSet;
 use crate::interactive;
+use crate::recipe;
 use crate::tools::{FOUR_LETTER_WORDS, TOOLS};
 
 /// The command that prints it.
@@ -21,8 +23,8 @@ zab watch /app -- sh -c 'echo $ZAB_PATH'     # outlives servers and sessions
 zab lock /locks/backup -- backup.sh          # nobody else runs it meanwhile
 zab config run prod/shop -- shop             # started anew when its configuration changes";
 
-/// The page, for `man`. `manual` gives the help of the commands that have one of their own.
-pub(crate) fn page(manual: impl Fn(&str) -> Option<String>) -> String {
+/// The page, for `man`.
+pub(crate) fn page() -> String {
     let mut page = String::from(
         ".TH ZAB 1 \"\" \"zab\" \"User Commands\"\n.SH NAME\nzab \\- a shell for zabd and Apache ZooKeeper\n\
          .SH SYNOPSIS\n.B zab\n[options] [command [arguments]]\n",
@@ -42,19 +44,25 @@ pub(crate) fn page(manual: impl Fn(&str) -> Option<String>) -> String {
     section("COMMANDS OF ZKCLI.SH", &commands(COMMANDS));
     section("MORE COMMANDS", &commands(TOOLS));
     let mut named: Vec<_> = recipes();
-    named.extend(["bench", crate::completions::COMMAND, COMMAND]);
+    named.extend(others());
+    // The word is zkCli.sh's, too; what may follow it is not.
+    named.push("config");
     named.sort_unstable();
-    let mut others = String::new();
+    let mut text = String::new();
     for name in named {
-        others.push_str(&heading(name, "", about(name)));
-        if let Some(help) = manual(name) {
-            others.push_str(&verbatim(&help));
+        text.push_str(&heading(name, "", about(name)));
+        if let Some(help) = recipe::manual(name) {
+            text.push_str(&verbatim(&help));
+        } else if let Ok(help) = help_text(&[name.to_owned()]) {
+            text.push_str(&verbatim(
+                help.split_once("\n\n").map_or("", |(_, how)| how),
+            ));
         }
     }
-    section("COMMANDS WITH A HELP OF THEIR OWN", &others);
-    let lines = interactive::NAMES
-        .iter()
-        .map(|(name, syntax)| heading(name, syntax, about(name)));
+    section("COMMANDS WITH A HELP OF THEIR OWN", &text);
+    let lines = interactive::NAMES.iter().map(|command| {
+        heading(command.name, command.syntax, about(command.name)) + &options(&command.flags)
+    });
     section("COMMANDS WHERE MORE FOLLOW", &lines.collect::<String>());
     section(
         "EXIT STATUS",
@@ -86,9 +94,7 @@ fn commands(commands: &[Command]) -> String {
     let mut text = String::new();
     for command in commands {
         text.push_str(&heading(command.name, command.syntax, about(command.name)));
-        if !command.flags.flags.is_empty() {
-            text.push_str(&verbatim(&command.flags.full_table()));
-        }
+        text.push_str(&options(&command.flags));
         if let Some((_, more)) = MORE.iter().find(|(name, _)| *name == command.name) {
             for line in more.lines().filter(|line| !line.is_empty()) {
                 text.push_str(&if line.starts_with(' ') {
@@ -107,6 +113,13 @@ fn commands(commands: &[Command]) -> String {
         }
     }
     text
+}
+
+fn options(flags: &FlagSet) -> String {
+    if flags.flags.is_empty() {
+        return String::new();
+    }
+    verbatim(&flags.full_table())
 }
 
 fn heading(name: &str, syntax: &str, about: &str) -> String {
@@ -163,12 +176,12 @@ mod tests {
 
     #[test]
     fn every_command_is_on_the_page() {
-        let page = page(|name| Some(format!("the help of {name}")));
+        let page = page();
         for (name, about) in ABOUT {
             assert!(page.contains(&format!(".SS {name}\n")), "{name}");
             assert!(page.contains(lines(about).trim_end()), "{name}");
         }
-        assert!(page.contains("the help of lock"));
+        assert!(page.contains("Usage: zab lock "));
         assert!(page.contains(" \\-\\-depth <arg> "), "options are there");
         assert!(page.lines().all(|line| !line.starts_with('\'')));
     }

@@ -17,7 +17,7 @@ use crate::recipe;
 use crate::shell::Shell;
 use crate::tools::TOOLS;
 
-pub(crate) use help::help_text;
+pub(crate) use help::{help_text, others};
 pub(crate) use man::{COMMAND as MAN, page as manual};
 pub(crate) use session::VERSION_LINE;
 
@@ -184,6 +184,7 @@ impl Line {
         if let Some(command) = command {
             line.take_format()?;
             line.is_own |= line.words.iter().any(|word| command.flags.has_own(word));
+            line.is_own |= line.asks_for_help();
         }
         Ok(line)
     }
@@ -205,6 +206,12 @@ impl Line {
         };
         self.format = Some(Format::parse(&value)?);
         Ok(())
+    }
+
+    /// Whether how to use the command is all that is wanted. No command takes the word for anything else.
+    fn asks_for_help(&self) -> bool {
+        let own = self.words.iter().take_while(|word| *word != "--");
+        own.into_iter().any(|word| word == "--help")
     }
 
     /// Whether the output is all the Java shell's: where it connects to first, and events between results.
@@ -232,16 +239,45 @@ pub(crate) fn run(shell: &mut Shell<'_>, line: &Line) -> Result<(), Failure> {
         return Err(Failure::usage("No command entered"));
     }
     if let Some(command) = line.command {
-        let mut arguments = Arguments::parse(command, &line.words)?;
+        if line.asks_for_help() {
+            return shell.say(help_text(std::slice::from_ref(name))?.trim_end());
+        }
+        let is_tool = TOOLS.iter().any(|tool| tool.name == command.name);
+        let parsed = Arguments::parse(command, &line.words);
+        let mut arguments = parsed.map_err(|failure| match failure {
+            // The class of an exception is for those who know the Java shell's.
+            Failure::Flags(error) if is_tool => {
+                let words = error.to_string();
+                let words = words
+                    .split_once(": ")
+                    .map_or(words.as_str(), |(_, words)| words);
+                Failure::Usage(format!("{words}; zab {name} --help tells what there is"))
+            }
+            other => other,
+        })?;
         let result = (command.run)(shell, &mut arguments);
         shell.zk.end_watch();
         // What has been found is told even if the rest failed.
         let printed = shell.finish_documents();
         return result.and(printed);
     }
+    if shell.event_words.is_some() {
+        // Who sits at a terminal does not want a page of words.
+        let hint = match alike(name) {
+            Some(meant) => format!("; is it {meant}? help lists all"),
+            None if others().any(|known| known == name) => {
+                format!(": it is for the command line, zab {name}")
+            }
+            None => "; help lists all".to_owned(),
+        };
+        return Err(Failure::UnknownCommand(format!(
+            "Command not found {name}{hint}"
+        )));
+    }
     shell.complain(usage())?;
+    let is_interactive = interactive::NAMES.iter().any(|known| known.name == name);
     Err(Failure::UnknownCommand(
-        if interactive::NAMES.iter().any(|(known, _)| known == name) && name != "help" {
+        if is_interactive && name != "help" {
             format!("{name} belongs to an interactive shell: start zab without a command")
         } else {
             format!("Command not found {name}")
@@ -255,19 +291,53 @@ pub(crate) fn find_command(name: &str) -> Option<&'static Command> {
     commands.find(|command| command.name == name)
 }
 
+/// The options of this command, if it is one that works on a session.
+pub(crate) fn flags(name: &str) -> Option<&'static FlagSet> {
+    let other = interactive::NAMES.iter().find(|known| known.name == name);
+    let session = find_command(name).map(|command| &command.flags);
+    session.or(other.map(|known| &known.flags))
+}
+
 /// The names of all commands that an interactive shell has.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     let commands = COMMANDS.iter().chain(TOOLS).map(|command| command.name);
-    commands.chain(interactive::NAMES.iter().map(|(name, _)| *name))
+    let recipes = recipe::COMMANDS.iter().map(|(name, _)| *name);
+    let interactive = interactive::NAMES.iter().map(|command| command.name);
+    commands.chain(recipes).chain(interactive)
 }
 
 /// What may follow a command.
 pub(crate) fn syntax(name: &str) -> Option<String> {
     let session = find_command(name).map(|command| command.syntax);
-    let other = interactive::NAMES.iter().find(|(known, _)| *known == name);
+    let other = interactive::NAMES.iter().find(|known| known.name == name);
+    let recipe = recipe::COMMANDS.iter().find(|(known, _)| *known == name);
     session
-        .or(other.map(|(_, syntax)| *syntax))
+        .or(other.map(|known| known.syntax))
+        .or(recipe.map(|(_, syntax)| *syntax))
         .map(str::to_owned)
+}
+
+/// The command whose name is nearest to a word, if it could be meant.
+fn alike(word: &str) -> Option<&'static str> {
+    let near = |name: &&'static str| distance(&name.to_lowercase(), &word.to_lowercase());
+    let found = names().min_by_key(near)?;
+    let is_near = near(&found) <= word.chars().count() / 3;
+    is_near.then_some(found)
+}
+
+/// How many letters have to be put in, taken out or replaced to make one word of another.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<_> = other.chars().collect();
+    let mut row: Vec<_> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut before = std::mem::replace(&mut row[0], at + 1);
+        for column in 0..other.len() {
+            let replaced = before + usize::from(other[column] != letter);
+            before = row[column + 1];
+            row[column + 1] = replaced.min(before + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
 }
 
 /// How to use this program, the last line without its line end.
@@ -278,11 +348,12 @@ pub(crate) fn usage() -> String {
     );
     let interactive = interactive::NAMES
         .iter()
-        .filter(|(name, _)| *name != "help");
+        .filter(|command| command.name != "help")
+        .map(|command| (command.name, command.syntax));
     let commands = COMMANDS
         .iter()
         .map(|command| (command.name, command.syntax));
-    let mut commands: Vec<_> = commands.chain(interactive.copied()).collect();
+    let mut commands: Vec<_> = commands.chain(interactive).collect();
     commands.sort_by_key(|(name, _)| name.to_lowercase());
     for (name, syntax) in commands {
         usage.push_str(&format!("\n\t{name} {syntax}"));
@@ -312,6 +383,20 @@ mod tests {
         let is_java = |tool: &Command| COMMANDS.iter().any(|command| command.name == tool.name);
         assert!(!TOOLS.iter().any(is_java));
         assert!(usage().contains("\n\tls [-s] [-w] [-R] path\n"));
+    }
+
+    #[test]
+    fn a_slip_is_understood() {
+        for (word, meant) in [
+            ("tre", Some("tree")),
+            ("getacl", Some("getAcl")),
+            ("lcok", None),
+            ("creat", Some("create")),
+            ("xyzzy", None),
+            ("l", None),
+        ] {
+            assert_eq!(alike(word), meant, "{word}");
+        }
     }
 
     #[test]

@@ -14,20 +14,43 @@ use crate::shell::Shell;
 /// Lines that `history` shows.
 const SHOWN: usize = 11;
 
-/// Their names and what may follow.
-pub(crate) const NAMES: [(&str, &str); 9] = [
-    (
+/// A command of these.
+pub(crate) struct Named {
+    pub(crate) name: &'static str,
+    /// What may follow.
+    pub(crate) syntax: &'static str,
+    pub(crate) flags: FlagSet,
+}
+
+impl Named {
+    const fn new(name: &'static str, syntax: &'static str, flags: FlagSet) -> Self {
+        Self {
+            name,
+            syntax,
+            flags,
+        }
+    }
+}
+
+/// All of them.
+pub(crate) const NAMES: &[Named] = &[
+    Named::new(
         "addWatch",
         "[-m mode] path # optional mode is one of [PERSISTENT, PERSISTENT_RECURSIVE] - default is PERSISTENT_RECURSIVE",
+        ADD_WATCH,
     ),
-    ("close", ""),
-    ("connect", "host:port"),
-    ("help", "[command]"),
-    ("history", ""),
-    ("printwatches", "on|off"),
-    ("quit", ""),
-    ("redo", "cmdno"),
-    ("removewatches", "path [-c|-d|-p|-r|-a] [-l]"),
+    Named::new("close", "", FlagSet::NONE),
+    Named::new("connect", "host:port", FlagSet::NONE),
+    Named::new("help", "[command]", FlagSet::NONE),
+    Named::new("history", "", FlagSet::NONE),
+    Named::new("printwatches", "on|off", FlagSet::NONE),
+    Named::new("quit", "", FlagSet::NONE),
+    Named::new("redo", "cmdno", FlagSet::NONE),
+    Named::new(
+        "removewatches",
+        "path [-c|-d|-p|-r|-a] [-l]",
+        REMOVE_WATCHES,
+    ),
 ];
 
 const ADD_WATCH: FlagSet = FlagSet::free(&[valued("m", "mode")]);
@@ -71,11 +94,8 @@ pub(super) fn run(
 }
 
 fn usage(name: &str) -> Failure {
-    let syntax = NAMES.iter().find(|(known, _)| *known == name);
-    Failure::Usage(format!(
-        "{name} {}",
-        syntax.map_or("", |(_, syntax)| syntax)
-    ))
+    let known = NAMES.iter().find(|known| known.name == name);
+    Failure::Usage(format!("{name} {}", known.map_or("", |known| known.syntax)))
 }
 
 fn history(interactive: &Interactive, shell: &mut Shell<'_>) -> Result<(), Failure> {

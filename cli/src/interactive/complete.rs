@@ -3,6 +3,7 @@
 use super::words::{self, quote};
 use crate::commands::{self, find_command};
 use crate::output::Format;
+use crate::recipe;
 
 /// The names of a node's children, if they can be had.
 pub(super) type Names<'n> = dyn FnMut(&str) -> Option<Vec<String>> + 'n;
@@ -30,19 +31,24 @@ pub(crate) fn candidates(
     if name == "help" {
         return whole(commands::names(), word);
     }
+    if let Some(found) = recipe::complete(before, word, names) {
+        return found;
+    }
     let previous = before.last().map_or("", String::as_str);
     if previous == "--output" {
         return whole(Format::NAMES, word);
     }
     if word.starts_with('-') {
-        let Some(command) = find_command(name) else {
+        let Some(known) = commands::flags(name) else {
             return Vec::new();
         };
-        let flags = command.flags.flags.iter().map(|flag| {
+        let flags = known.flags.iter().map(|flag| {
             let dashes = if flag.own { "--" } else { "-" };
             format!("{dashes}{}", flag.name)
         });
-        return whole(flags.chain(["--output".to_owned()]), word);
+        // Those that print nothing but words have no other form.
+        let output = find_command(name).map(|_| "--output".to_owned());
+        return whole(flags.chain(output), word);
     }
     if word.starts_with('/') {
         return paths(word, names);
@@ -127,6 +133,15 @@ mod tests {
             ("get /a --output y", 16, &["yaml "]),
             ("ls ", 3, &["/"]),
             ("nosuch -", 7, &[]),
+            ("addWatch -", 9, &["-m "]),
+            ("removewatches -l", 14, &["-l "]),
+            ("loc", 0, &["lock "]),
+            ("lock --sh", 5, &["--shared "]),
+            ("lock /app", 5, &["/app", "/apple"]),
+            ("lock /app/lock -- ", 18, &[]),
+            ("config pub", 7, &["publish "]),
+            ("config publish prod/shop --fl", 25, &["--flatten "]),
+            ("config run prod/shop --on-change h", 33, &["hup "]),
         ] {
             let found: Vec<_> = found.iter().map(|word| (*word).to_owned()).collect();
             assert_eq!(complete(line, &mut names), (start, found), "{line}");

@@ -17,6 +17,7 @@ use super::complete::complete;
 use crate::commands;
 use crate::failure::Failure;
 use crate::lasting::Lasting;
+use crate::shell::terminal_failure;
 
 /// How long a key waits for the server.
 const COMPLETION_PATIENCE: Duration = Duration::from_millis(1500);
@@ -106,13 +107,6 @@ impl Lines {
             self.editor.append_history(path).ok();
         }
     }
-}
-
-fn terminal_failure(error: &ReadlineError) -> Failure {
-    Failure::told(
-        crate::failure::Kind::Local,
-        format!("the terminal: {error}"),
-    )
 }
 
 /// `ZAB_HISTORY`, or a file of this name in the home directory; an empty name keeps none.

@@ -18,11 +18,13 @@ pub(crate) use complete::candidates;
 
 use crate::client::SessionOptions;
 use crate::commands::{Line, VERSION_LINE, help_text};
-use crate::failure::Failure;
+use crate::exit;
+use crate::failure::{Failure, Kind};
 use crate::handle::{Event, Handle};
-use crate::invocation::Run;
+use crate::invocation::{Credential, Run};
 use crate::lasting::Lasting;
 use crate::output::Format;
+use crate::recipe;
 use crate::shell::Shell;
 use commands::Next;
 use editor::{Lines, Typed};
@@ -34,9 +36,10 @@ const SETTLING: Duration = Duration::from_millis(500);
 /// What is kept from one line to the next.
 pub(crate) struct Interactive {
     is_terminal: bool,
+    /// What this shell was begun with.
+    run: Run,
     /// All that were given, for `history` and `redo`.
     lines: Vec<String>,
-    format: Option<Format>,
     exit_code: u8,
 }
 
@@ -70,8 +73,8 @@ pub(crate) fn run(
     let mut shell = Shell::new(Handle::of(lasting.clone(), session), out, err);
     let mut interactive = Interactive {
         is_terminal,
+        run: run.clone(),
         lines: Vec::new(),
-        format: run.format,
         exit_code: 0,
     };
     if is_terminal {
@@ -91,13 +94,22 @@ impl Interactive {
     /// Commands from a pipe or a file.
     fn read_lines(&mut self, shell: &mut Shell<'_>) -> Result<(), Failure> {
         shell.say("Welcome to ZooKeeper!\nJLine support is disabled")?;
-        for line in io::stdin().lock().lines() {
-            let line = line.map_err(|error| Failure::local("read the standard input", &error))?;
-            if self.line(shell, &line)? == Next::End {
-                break;
+        recipe::keep_input();
+        loop {
+            // Not locked between lines: a command may ask for what comes next as its data.
+            let mut line = Vec::new();
+            let read = io::stdin().lock().read_until(b'\n', &mut line);
+            if read.map_err(|error| Failure::local("read the standard input", &error))? == 0 {
+                return Ok(());
+            }
+            let line = String::from_utf8(line).map_err(|error| {
+                Failure::told(Kind::Input, format!("read the standard input: {error}"))
+            })?;
+            let line = line.trim_end_matches(['\n', '\r']);
+            if self.line(shell, line)? == Next::End {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Commands from a terminal.
@@ -141,6 +153,9 @@ impl Interactive {
             return Ok(Next::Line);
         }
         self.lines.push(line.to_owned());
+        if let Some(lasting) = shell.zk.lasting() {
+            lasting.begin_command();
+        }
         let result = match self.command(shell, words, escapes) {
             // Nobody reads any more, or the terminal has gone.
             Err((failure @ Failure::Output(_), _)) => return Err(failure),
@@ -177,9 +192,12 @@ impl Interactive {
         if let Some(result) = commands::run(self, shell, &words) {
             return result.map_err(java);
         }
-        let line = Line::parse(&words, self.format).map_err(java)?;
+        let line = Line::parse(&words, self.run.format).map_err(java)?;
         if !commands::is_alive(shell).map_err(java)? {
             return Ok(Next::Line);
+        }
+        if recipe::is_for_people(&words[0], &words[1..]) {
+            return self.recipe(shell, &words[0], &words[1..]);
         }
         let result = crate::commands::run(shell, &line);
         shell.set_format(Format::Text, true);
@@ -187,6 +205,62 @@ impl Interactive {
             let code = line.exit_code(&failure);
             (failure, code)
         })
+    }
+
+    /// Runs a recipe, on a session of its own: what it holds goes with it, and it does not go with this one.
+    fn recipe(
+        &mut self,
+        shell: &mut Shell<'_>,
+        name: &str,
+        words: &[String],
+    ) -> Result<Next, (Failure, u8)> {
+        let told = |failure: Failure| {
+            let code = failure.kind().code();
+            (failure, code)
+        };
+        shell
+            .print_events()
+            .and_then(|()| shell.out().flush())
+            .map_err(|error| told(error.into()))?;
+        let Some(lasting) = shell.zk.lasting().cloned() else {
+            return Ok(Next::Line);
+        };
+        let credentials = lasting.credentials().into_iter();
+        let run = Run {
+            credentials: credentials
+                .map(|credential| Credential {
+                    scheme: credential.scheme,
+                    secret: credential.secret,
+                })
+                .collect(),
+            ..self.run.clone()
+        };
+        // It has something to do first when it is to end.
+        lasting.leave_signals(true);
+        let done = recipe::run(&run, lasting.connect_string(), name, words, shell.out());
+        lasting.leave_signals(false);
+        let result = match done {
+            Ok(0) => Ok(Next::Line),
+            Ok(code) => {
+                // What a program of the user's own meant by it is not known.
+                let is_own = !words.iter().any(|word| word == "--");
+                let meaning = exit::meaning(code).filter(|_| is_own);
+                let meaning = meaning.map_or_else(String::new, |words| format!(": {words}"));
+                let failure = Failure::told(Kind::Other, format!("exit code {code}{meaning}"));
+                Err((failure, code))
+            }
+            Err(error) => {
+                let words = error.to_string().trim_end().to_owned();
+                Err((Failure::told(Kind::Other, words), error.exit_code()))
+            }
+        };
+        match lasting.ending() {
+            Some(code) => {
+                self.exit_code = code;
+                Ok(Next::End)
+            }
+            None => result,
+        }
     }
 
     /// The words of the line that `redo` names.
@@ -211,7 +285,7 @@ impl Interactive {
 
 /// `help` on a terminal.
 fn help(shell: &mut Shell<'_>, words: &[String]) -> Result<(), Failure> {
-    let text = help_text(words.first().map(String::as_str))?;
+    let text = help_text(words)?;
     shell.say(text.trim_end())
 }
 

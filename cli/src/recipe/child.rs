@@ -7,6 +7,7 @@ use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{
@@ -22,6 +23,14 @@ use super::{RecipeError, exit};
 
 /// The first word of the command line by which this program becomes a command. Not for people.
 pub(super) const GUARD: &str = "__run";
+
+/// Whether what comes on the standard input is for this program: commands find nothing there.
+static INPUT_IS_OURS: AtomicBool = AtomicBool::new(false);
+
+/// Keeps the standard input from commands, from here on.
+pub(crate) fn keep_input() {
+    INPUT_IS_OURS.store(true, Ordering::Relaxed);
+}
 
 /// How a command is told to end.
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +48,8 @@ pub(super) enum Ending<L> {
     Lost(L),
 }
 
-/// Signals to this program that are passed on.
-pub(super) struct Signals {
+/// Signals to this program that are passed on, or end what it does.
+pub(crate) struct Signals {
     system: Option<System>,
     /// Signals that this program itself has for the command.
     own: Option<mpsc::Receiver<Signal>>,
@@ -54,7 +63,7 @@ struct System {
 }
 
 impl Signals {
-    pub(super) fn catch() -> io::Result<Self> {
+    pub(crate) fn catch() -> io::Result<Self> {
         Ok(Self {
             system: Some(System {
                 hup: signal(SignalKind::hangup())?,
@@ -81,7 +90,7 @@ impl Signals {
         self
     }
 
-    pub(super) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> Signal {
         let own = async {
             match &mut self.own {
                 Some(own) => own.recv().await,
@@ -100,6 +109,18 @@ impl Signals {
         };
         self.last = Some(signal);
         signal
+    }
+
+    /// Waits for something unless one comes first, which is the error then.
+    pub(super) async fn over<T>(
+        &mut self,
+        wait: impl Future<Output = Result<T, RecipeError>>,
+    ) -> Result<T, RecipeError> {
+        tokio::select! {
+            biased;
+            done = wait => done,
+            signal = self.next() => Err(RecipeError::Told(signal)),
+        }
     }
 
     /// The last one that came, if any has.
@@ -155,6 +176,8 @@ pub(super) async fn run_fed<L>(
     }
     if input.is_some() {
         start.stdin(Stdio::piped());
+    } else if INPUT_IS_OURS.load(Ordering::Relaxed) {
+        start.stdin(Stdio::null());
     }
     let mut child = start.spawn().map_err(failed)?;
     if let (Some(mut pipe), Some(input)) = (child.stdin.take(), input) {

@@ -1,4 +1,4 @@
-//! What could come next on the command line of a recipe, as its parser knows it.
+//! What could come next on the command line of a recipe, and its help: both as its parser knows it.
 
 use clap::{Command, CommandFactory};
 
@@ -8,8 +8,10 @@ use super::{config_options, options, service_options};
 const SERVICE: &str = "service";
 const ROOT: &str = "root";
 
-fn command(name: &str) -> Option<Command> {
+/// The parser of a command that has one of its own; it is what completion, the help and the manual page are made from.
+fn parser(name: &str) -> Option<Command> {
     Some(match name {
+        crate::bench::COMMAND => crate::bench::parser(),
         "barrier" => options::Barrier::command(),
         "config" => config_options::Config::command(),
         "counter" => options::Counter::command(),
@@ -22,6 +24,36 @@ fn command(name: &str) -> Option<Command> {
     })
 }
 
+/// The help of a command that has a parser of its own, and then that of each of its subcommands.
+pub(crate) fn manual(name: &str) -> Option<String> {
+    let mut command = parser(name)?;
+    command.build();
+    let mut text = String::new();
+    pages(&mut command, &mut text);
+    Some(text)
+}
+
+fn pages(command: &mut Command, text: &mut String) {
+    text.push_str(&command.render_help().to_string());
+    for one in command.get_subcommands_mut() {
+        if one.get_name() != "help" {
+            text.push('\n');
+            pages(one, text);
+        }
+    }
+}
+
+/// The help of a command, or of the subcommand that the words behind it name.
+pub(crate) fn help(name: &str, words: &[String]) -> Option<String> {
+    let mut command = parser(name)?;
+    command.build();
+    let mut command = &mut command;
+    for word in words {
+        command = command.find_subcommand_mut(word)?;
+    }
+    Some(command.render_help().to_string())
+}
+
 /// What a word could be behind a recipe's name and what follows it; none where the recipe does not know: paths, and the
 /// words of other programs. A candidate that ends in a space is whole.
 pub(crate) fn complete(
@@ -30,7 +62,7 @@ pub(crate) fn complete(
     names: &mut dyn FnMut(&str) -> Option<Vec<String>>,
 ) -> Option<Vec<String>> {
     let (name, words) = before.split_first()?;
-    let mut command = command(name)?;
+    let mut command = parser(name)?;
     // Hands options of all subcommands down to them.
     command.build();
     let mut command = &command;

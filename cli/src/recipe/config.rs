@@ -11,7 +11,7 @@ use zab::config::{
     write_properties,
 };
 
-use super::child::Orders;
+use super::child::{Orders, Signals};
 use super::config_files as files;
 use super::config_follow::{render, run, watch_documents};
 use super::config_options::{self as options, Action, Edit};
@@ -69,8 +69,10 @@ pub(super) async fn config(
         }
         _ => {}
     }
-    let client = site.connect().await?;
-    let done = site.answered(&client, ask(&client, &options, out)).await;
+    let mut signals = Signals::catch()?;
+    let client = site.session(&mut signals).await?;
+    let asked = site.answered(&client, ask(&client, &options, out));
+    let done = signals.over(asked).await;
     close(&client).await;
     done.map(|()| 0)
 }

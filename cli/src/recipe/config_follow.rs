@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
-use zab::config::{Centre, CentreError, Document, Follower, Instance, Namespace};
-use zab::{Client, Error as SessionError};
+use zab::config::{Centre, CentreError, Document, Follower, Hold, Instance, Namespace};
+use zab::{Client, Error as SessionError, SessionId, Zxid};
 
 use super::child::{self, Ending, Orders, Signals};
 use super::config_options::{Follow, OnChange};
-use super::lock::{close, ended_by};
-use super::{RecipeError, Site};
+use super::lock::close;
+use super::{RecipeError, Site, exit};
 
 /// The pause before servers are looked for again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -29,7 +29,7 @@ pub(super) async fn watch_documents(
     out: &mut dyn Write,
 ) -> Result<u8, RecipeError> {
     let mut signals = Signals::catch()?;
-    let mut feed = start(site, root, follow).await?;
+    let mut feed = signals.over(start(site, root, follow)).await?;
     loop {
         let document = feed.document();
         writeln!(out, "{}", document.to_json())?;
@@ -38,7 +38,7 @@ pub(super) async fn watch_documents(
             () = feed.changed() => {}
             signal = signals.next() => {
                 feed.end().await;
-                return Ok(ended_by(signal));
+                return Ok(exit::of_signal(signal));
             }
         }
     }
@@ -53,9 +53,10 @@ pub(super) async fn run(
     orders: Orders,
     command: &[String],
 ) -> Result<u8, RecipeError> {
-    let mut feed = start(site, root, follow).await?;
+    let mut signals = Signals::catch()?;
+    let mut feed = signals.over(start(site, root, follow)).await?;
     let (nudge, nudges) = mpsc::channel(1);
-    let mut signals = Signals::catch()?.with(nudges);
+    let mut signals = signals.with(nudges);
     loop {
         let document = feed.document();
         let environment: Vec<_> = document
@@ -114,7 +115,7 @@ pub(super) async fn render(
     once: bool,
 ) -> Result<u8, RecipeError> {
     let mut signals = Signals::catch()?;
-    let mut feed = start(site, root, follow).await?;
+    let mut feed = signals.over(start(site, root, follow)).await?;
     loop {
         let code = write_out(&feed.document(), template, output, hook).await;
         let failed = !matches!(code, Ok(0));
@@ -129,7 +130,7 @@ pub(super) async fn render(
             () = feed.changed() => {}
             signal = signals.next() => {
                 feed.end().await;
-                return Ok(ended_by(signal));
+                return Ok(exit::of_signal(signal));
             }
         }
     }
@@ -193,6 +194,7 @@ fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// servers, or from the cache when they are away.
 async fn start(site: &Site, root: &str, follow: &Follow) -> Result<Feed, RecipeError> {
     let (sender, mut receiver) = watch::channel(Document::default());
+    let (refuse, mut refusals) = mpsc::channel(1);
     let instance = Instance {
         id: follow.instance.clone().unwrap_or_else(instance_id),
         address: follow.address.clone().unwrap_or_default(),
@@ -205,6 +207,7 @@ async fn start(site: &Site, root: &str, follow: &Follow) -> Result<Feed, RecipeE
         instance,
         cache: follow.cache.clone(),
         stop: Arc::new(Notify::new()),
+        refusals: refuse,
     };
     let patience = site.options.timeout;
     let stop = Arc::clone(&job.stop);
@@ -214,19 +217,25 @@ async fn start(site: &Site, root: &str, follow: &Follow) -> Result<Feed, RecipeE
         stop,
         task,
     };
-    if timeout(patience, receiver.changed()).await.is_ok() {
-        return Ok(feed(receiver));
-    }
+    let problem = tokio::select! {
+        biased;
+        changed = timeout(patience, receiver.changed()) => match changed {
+            Ok(_) => return Ok(feed(receiver)),
+            Err(_) => SessionError::NoServer {
+                waited_ms: patience.as_millis(),
+                reasons: Vec::new(),
+            }
+            .into(),
+        },
+        // Waiting would not help.
+        Some(refusal) = refusals.recv() => refusal,
+    };
     let Some(cache) = &follow.cache else {
-        return Err(SessionError::NoServer {
-            waited_ms: patience.as_millis(),
-            reasons: Vec::new(),
-        }
-        .into());
+        return Err(problem);
     };
     let document = Document::parse(&fs::read(cache)?).map_err(CentreError::from)?;
     eprintln!(
-        "zab: no server answers; going on with revision {} of {}",
+        "{problem}; going on with revision {} of {}",
         document.revision,
         cache.display()
     );
@@ -278,10 +287,13 @@ struct Job {
     instance: Instance,
     cache: Option<PathBuf>,
     stop: Arc<Notify>,
+    /// What stands against following at all; only the first is read, if any.
+    refusals: mpsc::Sender<RecipeError>,
 }
 
 impl Job {
     async fn go(self, sender: watch::Sender<Document>) {
+        let mut listed = None;
         loop {
             let connect = self.site.connect();
             let client = tokio::select! {
@@ -291,14 +303,27 @@ impl Job {
             let ended = match client {
                 Err(error) => Err(error.into()),
                 Ok(client) => tokio::select! {
-                    ended = self.session(&client, &sender) => ended,
+                    ended = self.session(&client, &sender, &mut listed) => ended,
                     () = self.stop.notified() => return close(&client).await,
                 },
             };
             if let Err(error) = ended {
-                eprintln!("zab: {}: {error}", self.namespace);
+                self.complain(error, "trying again");
             }
             sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Says what is the matter, or leaves it to who waits for the first document if waiting makes no sense.
+    fn complain(&self, error: CentreError, what_now: &str) {
+        let words = format!("zab: {}: {error}; {what_now}", self.namespace);
+        let error = RecipeError::from(error);
+        let may_pass = matches!(
+            error.kind(),
+            exit::Kind::Unreachable | exit::Kind::SessionLost | exit::Kind::Unknown
+        );
+        if may_pass || self.refusals.try_send(error).is_err() {
+            eprintln!("{words}");
         }
     }
 
@@ -307,14 +332,18 @@ impl Job {
         &self,
         client: &Client,
         sender: &watch::Sender<Document>,
+        listed: &mut Option<Zxid>,
     ) -> Result<(), CentreError> {
         let centre = Centre::new(client, &self.root)?;
-        let mut follower = Follower::new(&centre, &self.namespace, self.instance.clone()).await?;
+        let follower = Follower::new(&centre, &self.namespace, self.instance.clone()).await?;
+        let mut follower = follower.after(*listed);
+        // Ends with the session.
+        let mut lookout = JoinSet::new();
         loop {
             let followed = match follower.next().await {
                 Ok(followed) => followed,
                 Err(CentreError::Model(error)) => {
-                    eprintln!("zab: {}: {error}; what was before stays", self.namespace);
+                    self.complain(error.into(), "what was before stays");
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -332,8 +361,30 @@ impl Job {
                 *document = followed.document;
                 is_new
             });
-            follower.hold(revision).await?;
+            let hold = follower.hold(revision).await?;
+            *listed = follower.listed();
+            if hold == Hold::Listed && lookout.is_empty() {
+                lookout.spawn(tell_of_another(
+                    format!("{}", self.namespace),
+                    self.instance.id.clone(),
+                    follower.taken(),
+                ));
+            }
         }
+    }
+}
+
+/// Says so when somebody else begins to go by the name of an instance.
+async fn tell_of_another(
+    namespace: String,
+    id: String,
+    taken: impl Future<Output = Result<SessionId, SessionError>>,
+) {
+    if let Ok(session) = taken.await {
+        eprintln!(
+            "zab: {namespace}: session {session} goes by the name {id}, too, and is listed in place of this one, which \
+             follows on; give each a name of its own with --instance"
+        );
     }
 }
 

@@ -209,7 +209,8 @@ pub(crate) struct Edit {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Follow {
     pub(crate) namespace: Namespace,
-    /// The name of this instance [default: host name and process id].
+    /// The name of this instance [default: host name and process id]. Of several that go by one name all follow, and
+    /// the latest is listed among the holders; the others say so.
     #[arg(long, value_name = "ID")]
     pub(crate) instance: Option<String>,
     /// Its address, for grey releases.

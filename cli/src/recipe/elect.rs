@@ -6,7 +6,7 @@ use clap::Parser;
 use zab::recipes::lock::{Lock, holder_and_waiting};
 
 use super::child::{self, Ending, Signals};
-use super::lock::{Held, Wait, close, ended_by, identity, under, wait_for};
+use super::lock::{Held, Wait, close, identity, under, wait_for};
 use super::{RecipeError, Site, exit, options};
 
 pub(super) async fn elect(
@@ -34,7 +34,7 @@ pub(super) async fn elect(
             }
             Wait::Told(client, signal) => {
                 close(&client).await;
-                return Ok(ended_by(signal));
+                return Ok(exit::of_signal(signal));
             }
         };
         let run = under(&options.path, &options.running, &options.command, &held);
@@ -53,8 +53,11 @@ pub(super) async fn elect(
 }
 
 async fn who(site: &Site, path: &str, out: &mut dyn Write) -> Result<u8, RecipeError> {
-    let client = site.connect().await?;
-    let line = holder_and_waiting(&client, path).await;
+    let mut signals = Signals::catch()?;
+    let client = site.session(&mut signals).await?;
+    let line = signals
+        .over(async { Ok(holder_and_waiting(&client, path).await?) })
+        .await;
     close(&client).await;
     match line?.first() {
         Some(leader) => {

@@ -80,14 +80,9 @@ pub(super) async fn lock(site: &Site, words: &[String]) -> Result<u8, RecipeErro
         }
         Wait::Told(client, signal) => {
             close(&client).await;
-            Ok(ended_by(signal))
+            Ok(exit::of_signal(signal))
         }
     }
-}
-
-/// The exit code of a program that was told to end, and did.
-pub(super) fn ended_by(signal: Signal) -> u8 {
-    exit::SIGNAL.saturating_add(u8::try_from(signal.as_raw()).unwrap_or(0))
 }
 
 /// Closes the session, so that the next in line need not wait for it to expire.
@@ -144,7 +139,7 @@ pub(super) async fn wait_for(
     take: impl AsyncFn(&Client) -> Result<Option<Held>, RecipeError>,
 ) -> Result<Wait, RecipeError> {
     loop {
-        let client = site.connect().await?;
+        let client = site.session(signals).await?;
         let far = || Instant::now() + Duration::from_secs(u64::from(u32::MAX));
         let taken = tokio::select! {
             taken = timeout_at(deadline.unwrap_or_else(far), take(&client)) => taken,

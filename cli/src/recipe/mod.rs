@@ -20,7 +20,10 @@ mod small;
 use std::io::{self, Write};
 use std::time::Duration;
 
-pub(crate) use complete::complete;
+pub(crate) use child::Signals;
+pub(crate) use child::keep_input;
+pub(crate) use complete::{complete, help, manual};
+use rustix::process::Signal;
 use service_check::CheckError;
 use service_state::StateError;
 use thiserror::Error;
@@ -101,11 +104,16 @@ pub(crate) enum RecipeError {
     Command { command: String, source: io::Error },
     #[error("zab: {0}")]
     Io(#[from] io::Error),
+    #[error("zab: ended by a signal: what had been asked may have been done or not")]
+    Told(Signal),
 }
 
 impl RecipeError {
     pub(crate) fn exit_code(&self) -> u8 {
-        self.kind().code()
+        match self {
+            Self::Told(signal) => exit::of_signal(*signal),
+            other => other.kind().code(),
+        }
     }
 
     fn kind(&self) -> Kind {
@@ -134,6 +142,7 @@ impl RecipeError {
                 Kind::UnknownCommand
             }
             Self::Command { .. } => Kind::NotExecutable,
+            Self::Told(_) => Kind::Interrupted,
             Self::File { .. } | Self::Io(_) | Self::State(_) => Kind::Local,
             Self::Config(_)
             | Self::Counter(_)
@@ -152,6 +161,11 @@ pub(crate) fn is_recipe(name: &str, words: &[String]) -> bool {
             .is_some_and(|word| !word.starts_with('-') || word.starts_with("--")),
         _ => name == child::GUARD || COMMANDS.iter().any(|(known, _)| *known == name),
     }
+}
+
+/// The same, but for what only this program says to itself.
+pub(crate) fn is_for_people(name: &str, words: &[String]) -> bool {
+    name != child::GUARD && is_recipe(name, words)
 }
 
 /// Runs one of [`COMMANDS`], and says with which code to exit.
@@ -212,6 +226,11 @@ pub(crate) struct Site {
 impl Site {
     async fn connect(&self) -> Result<Client, SessionError> {
         Client::connect(self.connect.clone(), self.options.clone()).await
+    }
+
+    /// A session, unless a signal comes first.
+    async fn session(&self, signals: &mut Signals) -> Result<Client, RecipeError> {
+        signals.over(async { Ok(self.connect().await?) }).await
     }
 
     /// Waits for what is asked for, and no longer when no server has been heard of for the session's time. Nothing is

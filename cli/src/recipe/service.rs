@@ -12,7 +12,7 @@ use zab::naming::{
 };
 
 use super::child::Signals;
-use super::lock::{close, ended_by};
+use super::lock::close;
 use super::service_options::{self as options, Action, Resolve};
 use super::service_state::{State, default_path};
 use super::{RecipeError, Site, exit, service_register, service_watch};
@@ -39,8 +39,10 @@ pub(super) async fn service(
         Action::Register(register) => service_register::register(site, root, register).await,
         Action::Watch(watch) => service_watch::watch(site, root, watch, format, out).await,
         Action::List { service } => {
-            let client = site.connect().await?;
-            let done = list(&client, root, service.as_deref(), format, out).await;
+            let mut signals = Signals::catch()?;
+            let client = site.session(&mut signals).await?;
+            let listed = list(&client, root, service.as_deref(), format, out);
+            let done = signals.over(listed).await;
             close(&client).await;
             done.map(|()| 0)
         }
@@ -48,11 +50,11 @@ pub(super) async fn service(
             let mut signals = Signals::catch()?;
             let client = tokio::select! {
                 client = site.connect() => client?,
-                signal = signals.next() => return Ok(ended_by(signal)),
+                signal = signals.next() => return Ok(exit::of_signal(signal)),
             };
             let done = tokio::select! {
                 done = resolve(&client, root, wish, format, out) => done,
-                signal = signals.next() => Ok(ended_by(signal)),
+                signal = signals.next() => Ok(exit::of_signal(signal)),
             };
             close(&client).await;
             done

@@ -11,7 +11,7 @@ use zab::naming::{Directory, Instance, Lost, NamingError, Registration, check};
 use zab::{Client, Error as SessionError, SessionId, Zxid};
 
 use super::child::{self, Ending, Orders, Signals};
-use super::lock::{close, ended_by};
+use super::lock::close;
 use super::service_check::{Checker, Condition};
 use super::service_options::{Register, Unhealthy};
 use super::{RecipeError, Site, exit};
@@ -36,7 +36,7 @@ pub(super) async fn register(
     let mut signals = Signals::catch()?;
     let client = tokio::select! {
         client = site.connect() => client?,
-        signal = signals.next() => return Ok(ended_by(signal)),
+        signal = signals.next() => return Ok(exit::of_signal(signal)),
     };
     let directory = Directory::new(&client, root)?;
     let environment = [
@@ -158,7 +158,7 @@ impl Keeper<'_> {
         };
         self.withdraw().await;
         let Some(command) = command else {
-            return End::Exited(ended_by(signal));
+            return End::Exited(exit::of_signal(signal));
         };
         // A second signal is meant to be quicker.
         let second = tokio::select! {

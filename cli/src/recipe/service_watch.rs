@@ -9,10 +9,10 @@ use zab::Client;
 use zab::naming::{Directory, Follower, Instance, Listing, NamingError};
 
 use super::child::{self, Ending, Orders, Signals};
-use super::lock::{close, ended_by};
+use super::lock::close;
 use super::service::{self, document, documents, line};
 use super::service_options::Watch;
-use super::{RecipeError, Site};
+use super::{RecipeError, Site, exit};
 use crate::output::{Doc, Documents, Format};
 
 /// The pause before servers are looked for again.
@@ -34,7 +34,7 @@ pub(super) async fn watch(
     let mut signals = Signals::catch()?;
     let mut client = tokio::select! {
         client = site.connect() => client?,
-        signal = signals.next() => return Ok(ended_by(signal)),
+        signal = signals.next() => return Ok(exit::of_signal(signal)),
     };
     let mut teller = Teller {
         options,
@@ -61,7 +61,7 @@ pub(super) async fn watch(
         client = loop {
             let client = tokio::select! {
                 client = site.connect() => client,
-                signal = signals.next() => return Ok(ended_by(signal)),
+                signal = signals.next() => return Ok(exit::of_signal(signal)),
             };
             match client {
                 Ok(client) => break client,
@@ -92,12 +92,12 @@ impl Teller<'_> {
         let (service, quiet) = (&self.options.service, self.options.debounce);
         let mut follower = tokio::select! {
             follower = Follower::new(&directory, service, quiet) => follower?,
-            signal = signals.next() => return Ok(ended_by(signal)),
+            signal = signals.next() => return Ok(exit::of_signal(signal)),
         };
         loop {
             let listing = tokio::select! {
                 listing = follower.next() => listing?,
-                signal = signals.next() => return Ok(ended_by(signal)),
+                signal = signals.next() => return Ok(exit::of_signal(signal)),
             };
             // After a new session it may be what was told before.
             if self.told.as_ref() == Some(&listing) {
@@ -189,7 +189,7 @@ impl Teller<'_> {
         let never = std::future::pending::<()>();
         let ending = child::run_fed(command, environment, input, orders, signals, never).await?;
         if let Some(signal) = signals.last() {
-            return Ok(Some(ended_by(signal)));
+            return Ok(Some(exit::of_signal(signal)));
         }
         if let Ending::Exited(status) = ending
             && !status.success()

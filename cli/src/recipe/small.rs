@@ -29,25 +29,37 @@ async fn within<T>(patience: Option<Duration>, wait: impl Future<Output = T>) ->
 pub(super) async fn barrier(site: &Site, words: &[String]) -> Result<u8, RecipeError> {
     let options = options::Barrier::try_parse_from(words)?;
     zab::path::validate(&options.path)?;
-    let client = site.connect().await?;
-    let action = barrier_action(&client, &options);
+    let mut signals = Signals::catch()?;
+    let client = site.session(&mut signals).await?;
     let done = match options.action {
-        BarrierAction::Set | BarrierAction::Remove => site.answered(&client, action).await,
-        BarrierAction::Wait { .. } | BarrierAction::Enter { .. } => action.await,
+        BarrierAction::Set | BarrierAction::Remove => {
+            let action = barrier_action(&client, &options, &mut signals);
+            site.answered(&client, action).await
+        }
+        BarrierAction::Wait { .. } | BarrierAction::Enter { .. } => {
+            barrier_action(&client, &options, &mut signals).await
+        }
     };
     close(&client).await;
     done
 }
 
-async fn barrier_action(client: &Client, options: &options::Barrier) -> Result<u8, RecipeError> {
+async fn barrier_action(
+    client: &Client,
+    options: &options::Barrier,
+    signals: &mut Signals,
+) -> Result<u8, RecipeError> {
     let gate = Barrier::new(client, &options.path)?;
     match &options.action {
-        BarrierAction::Set => drop(gate.set().await?),
-        BarrierAction::Remove => drop(gate.remove().await?),
-        BarrierAction::Wait { timeout } => match within(*timeout, gate.wait()).await {
-            Some(open) => open?,
-            None => return Ok(exit::NOT_OBTAINED),
-        },
+        BarrierAction::Set => drop(signals.over(async { Ok(gate.set().await?) }).await?),
+        BarrierAction::Remove => drop(signals.over(async { Ok(gate.remove().await?) }).await?),
+        BarrierAction::Wait { timeout } => {
+            let open = within(*timeout, gate.wait());
+            match signals.over(async { Ok(open.await) }).await? {
+                Some(open) => open?,
+                None => return Ok(exit::NOT_OBTAINED),
+            }
+        }
         BarrierAction::Enter {
             count,
             timeout,
@@ -55,7 +67,8 @@ async fn barrier_action(client: &Client, options: &options::Barrier) -> Result<u
         } => {
             let count = usize::try_from(*count).unwrap_or(usize::MAX);
             let room = DoubleBarrier::new(client, &options.path, count)?;
-            match within(*timeout, room.enter()).await {
+            let entered = within(*timeout, room.enter());
+            match signals.over(async { Ok(entered.await) }).await? {
                 Some(inside) => inside?,
                 None => return Ok(exit::NOT_OBTAINED),
             }
@@ -63,11 +76,10 @@ async fn barrier_action(client: &Client, options: &options::Barrier) -> Result<u
                 signal: Signal::TERM,
                 grace: Duration::ZERO,
             };
-            let mut signals = Signals::catch()?;
             let never = std::future::pending::<()>();
             let environment = [("ZAB_PATH", options.path.clone())];
-            let end = child::run_while(command, &environment, orders, &mut signals, never).await?;
-            room.leave().await?;
+            let end = child::run_while(command, &environment, orders, signals, never).await?;
+            signals.over(async { Ok(room.leave().await?) }).await?;
             if let Ending::Exited(status) = end {
                 return Ok(child::exit_code(status));
             }
@@ -83,10 +95,10 @@ pub(super) async fn counter(
 ) -> Result<u8, RecipeError> {
     let options = options::Counter::try_parse_from(words)?;
     zab::path::validate(&options.path)?;
-    let client = site.connect().await?;
-    let value = site
-        .answered(&client, counter_action(&client, &options))
-        .await;
+    let mut signals = Signals::catch()?;
+    let client = site.session(&mut signals).await?;
+    let action = counter_action(&client, &options);
+    let value = signals.over(site.answered(&client, action)).await;
     close(&client).await;
     writeln!(out, "{}", value?)?;
     Ok(0)
@@ -113,18 +125,24 @@ pub(super) async fn queue(
 ) -> Result<u8, RecipeError> {
     let options = options::Queue::try_parse_from(words)?;
     zab::path::validate(&options.path)?;
-    let client = site.connect().await?;
-    let action = queue_action(&client, &options, out);
+    // Before there is a session, which would not outlast who types slowly.
+    let item = match &options.action {
+        QueueAction::Put { item, .. } => item_bytes(item)?,
+        _ => Vec::new(),
+    };
+    let mut signals = Signals::catch()?;
+    let client = site.session(&mut signals).await?;
+    let action = queue_action(&client, &options, item, out);
     let done = match options.action {
-        QueueAction::Take { timeout: None } => action.await,
-        QueueAction::Take { .. } => match site.answered(&client, action).await {
+        QueueAction::Take { timeout: None } => signals.over(action).await,
+        QueueAction::Take { .. } => match signals.over(site.answered(&client, action)).await {
             // It may be gone already.
             Err(RecipeError::Session(SessionError::NoServer { .. })) => {
                 Err(SessionError::ConnectionLoss.into())
             }
             done => done,
         },
-        _ => site.answered(&client, action).await,
+        _ => signals.over(site.answered(&client, action)).await,
     };
     close(&client).await;
     done
@@ -133,20 +151,19 @@ pub(super) async fn queue(
 async fn queue_action(
     client: &Client,
     options: &options::Queue,
+    item: Vec<u8>,
     out: &mut dyn Write,
 ) -> Result<u8, RecipeError> {
     let queue = Queue::new(client, &options.path)?;
     match &options.action {
         QueueAction::Put {
-            item,
-            layout,
-            priority,
+            layout, priority, ..
         } => {
             let style = match layout {
                 options::Layout::Curator => Style::Curator,
                 options::Layout::Kazoo => Style::Kazoo(*priority),
             };
-            queue.put(item_bytes(item)?, style).await?;
+            queue.put(item, style).await?;
         }
         QueueAction::Take { timeout } => {
             let item = match timeout {
@@ -188,8 +205,10 @@ pub(super) async fn id(
 ) -> Result<u8, RecipeError> {
     let options = options::Id::try_parse_from(words)?;
     zab::path::validate(&options.path)?;
-    let client = site.connect().await?;
-    let ids = site.answered(&client, ids(&client, &options)).await;
+    let mut signals = Signals::catch()?;
+    let client = site.session(&mut signals).await?;
+    let ids = site.answered(&client, ids(&client, &options));
+    let ids = signals.over(ids).await;
     close(&client).await;
     for line in ids? {
         writeln!(out, "{line}")?;

@@ -1,7 +1,7 @@
 //! `zab config`: published by one, followed by many, by zab, the library, kazoo and Curator.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use zab::config::{Centre, Document, Follower, Instance, Kind, Namespace, Value};
@@ -315,9 +315,12 @@ fn programs_on_three_libraries_follow_and_grey_releases_reach_some() {
     let log = |name: &str| server.directory().join(name);
     let lines = |name: &str| fs::read_to_string(log(name)).unwrap_or_default();
     let mut running = Vec::new();
-    for (library, program, name) in [("kazoo", "follow", "py"), ("java", "Follow", "java")] {
+    for (library, program, name, about) in [
+        ("kazoo", "follow", "py", &["10.0.0.7", "zone=a"][..]),
+        ("java", "Follow", "java", &["10.0.0.8", "zone=b", "size=9"]),
+    ] {
         let file = log(name);
-        let words = [node, name, "k", file.to_str().unwrap()];
+        let words = [&[node, name, "k", file.to_str().unwrap()], about].concat();
         running.push(Running(program_of(&server, library, program, &words)));
     }
     let watching = zab(
@@ -330,45 +333,134 @@ fn programs_on_three_libraries_follow_and_grey_releases_reach_some() {
     .unwrap();
     running.push(Running(watching));
     let holders = || told(&server, &["config", "holders", "prod/app"]);
-    until("all have taken the first", || {
-        holders() == "1\tjava\n1\tpy\n1\twatch"
-    });
-    told(
-        &server,
-        &[
-            "config",
-            "grey",
-            "prod/app",
-            "k=grey",
-            "--instance",
-            "py",
-            "--instance",
-            "java",
-        ],
-    );
-    until("two have taken the grey one", || {
-        holders() == "2\tjava\n2\tpy\n1\twatch"
-    });
-    refused(&server, &["config", "publish", "prod/app", "k=no"], 73);
-    told(&server, &["config", "abandon", "prod/app"]);
-    until("all are back", || holders() == "1\tjava\n1\tpy\n1\twatch");
-    told(
-        &server,
-        &["config", "grey", "prod/app", "k=two", "--instance", "java"],
-    );
-    until("one has taken it", || {
-        holders() == "2\tjava\n1\tpy\n1\twatch"
-    });
+    let at = |java: u64, py: u64, watch: u64| {
+        format!("{java}\tjava\t10.0.0.8\n{py}\tpy\t10.0.0.7\n{watch}\twatch")
+    };
+    let grey = |value: &str, rule: &[&str]| {
+        let words = [&["config", "grey", "prod/app", value], rule].concat();
+        told(&server, &words);
+    };
+    until("all have taken the first", || holders() == at(1, 1, 1));
+    for (value, rule, java, py) in [
+        (
+            "k=named",
+            &["--instance", "py", "--instance", "java"][..],
+            2,
+            2,
+        ),
+        ("k=there", &["--address", "10.0.0.7"], 1, 2),
+        (
+            "k=labelled",
+            &["--label", "zone=b", "--label", "zone=c"],
+            2,
+            1,
+        ),
+        (
+            "k=both",
+            &["--label", "zone=a", "--address", "10.0.0.8"],
+            2,
+            2,
+        ),
+    ] {
+        grey(value, rule);
+        until("some have taken the grey one", || {
+            holders() == at(java, py, 1)
+        });
+        refused(&server, &["config", "publish", "prod/app", "k=no"], 73);
+        told(&server, &["config", "abandon", "prod/app"]);
+        until("all are back", || holders() == at(1, 1, 1));
+    }
+    grey("k=two", &["--instance", "java"]);
+    until("one has taken it", || holders() == at(2, 1, 1));
     told(&server, &["config", "promote", "prod/app"]);
-    until("all have taken it", || {
-        holders() == "2\tjava\n2\tpy\n2\twatch"
-    });
-    assert_eq!(lines("java"), "1 one\n2 grey\n1 one\n2 two\n");
-    assert_eq!(lines("py"), "1 one\n2 grey\n1 one\n2 two\n");
+    until("all have taken it", || holders() == at(2, 2, 2));
+    assert_eq!(
+        lines("java"),
+        "1 one\n2 named\n1 one\n2 labelled\n1 one\n2 both\n1 one\n2 two\n"
+    );
+    assert_eq!(
+        lines("py"),
+        "1 one\n2 named\n1 one\n2 there\n1 one\n2 both\n1 one\n2 two\n"
+    );
     let watched = lines("watch");
     let watched: Vec<_> = watched.lines().collect();
     assert_eq!(watched.len(), 2, "{watched:?}");
     assert!(watched[1].contains("\"two\""));
+}
+
+#[test]
+fn of_several_by_one_name_the_latest_is_listed_and_all_follow() {
+    let server = server(Implementation::Zabd);
+    told(&server, &["config", "publish", "prod/twin", "k=one"]);
+    let file = |name: &str| server.directory().join(name);
+    let read = |name: &str| fs::read_to_string(file(name)).unwrap_or_default();
+    let start = |name: &str, address: &str| {
+        let words = [
+            "config",
+            "watch",
+            "prod/twin",
+            "--instance",
+            "twin",
+            "--address",
+            address,
+        ];
+        let child = zab(&server, 10_000, &words)
+            .stdout(fs::File::create(file(name)).unwrap())
+            .stderr(fs::File::create(file(&format!("{name}.err"))).unwrap())
+            .spawn();
+        Running(child.unwrap())
+    };
+    let holders = || told(&server, &["config", "holders", "prod/twin"]);
+    let _first = start("first", "10.0.0.1");
+    until("the first is listed", || holders() == "1\ttwin\t10.0.0.1");
+    let second = start("second", "10.0.0.2");
+    until("the second is listed", || holders() == "1\ttwin\t10.0.0.2");
+    until("the first says so", || {
+        read("first.err").contains("goes by the name twin, too")
+    });
+    // A change does not begin a quarrel.
+    told(&server, &["config", "publish", "prod/twin", "k=two"]);
+    until("both have it", || {
+        read("first").contains("\"two\"") && holders() == "2\ttwin\t10.0.0.2"
+    });
+    told(&server, &["config", "publish", "prod/twin", "k=three"]);
+    until("both have that", || {
+        read("first").contains("\"three\"") && holders() == "3\ttwin\t10.0.0.2"
+    });
+    assert_eq!(
+        read("first.err").lines().count(),
+        1,
+        "{}",
+        read("first.err")
+    );
+    assert_eq!(read("second.err"), "");
+    // When the latest has gone the other is listed with the next change.
+    drop(second);
+    until("nobody is listed", || holders().is_empty());
+    told(&server, &["config", "publish", "prod/twin", "k=four"]);
+    until("the first is back", || holders() == "4\ttwin\t10.0.0.1");
+}
+
+#[test]
+fn who_may_not_follow_is_told_why() {
+    let server = server(Implementation::Zabd);
+    let auth = ["-auth", "digest:ann:secret"];
+    for words in [
+        &["config", "publish", "prod/closed", "k=one"][..],
+        &["config", "restrict", "prod/closed", "auth::cdrwa"],
+    ] {
+        told(&server, &[&auth[..], words].concat());
+    }
+    // At once, and not after all patience as if there were no server.
+    let begun = Instant::now();
+    for words in [
+        &["config", "watch", "prod/closed"][..],
+        &["config", "run", "prod/closed", "--", "true"],
+    ] {
+        let output = output(&server, words);
+        assert_eq!(code(&output), 77, "{output:?}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(9));
 }
 
 #[test]

@@ -106,6 +106,35 @@ fn sorted(ran: &Ran, server: &str) -> (Option<i32>, String, String, Vec<String>)
     (ran.code, plain, err.join("\n"), events)
 }
 
+#[test]
+fn recipes_are_run_between_other_commands() {
+    let daemon = start(Implementation::Zabd);
+    let server = daemon.address().to_string();
+    // What comes on the standard input is the shell's: the command in between reads nothing of it, and what a
+    // command asks for by name it gets.
+    let lines = "counter /n add 2\nlock /l -- cat\nqueue /q put item\nqueue /q take --timeout 0\n\
+                 elect /l --who\nset /n --file -\n7";
+    let ran = fed(&server, &[], lines.as_bytes());
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(
+        ran.out.contains("\n2\n") && ran.out.contains("\nitem\n"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(
+        ran.err.trim_end(),
+        "exit code 75: it was not to be had, now or in time: held by others, empty, closed, led by nobody"
+    );
+    assert!(ok(&server, &["get", "/n"]).ends_with("\n7\n"));
+    let ran = fed(&server, &[], b"lock /l -- sh -c \"exit 3\"\n");
+    assert_eq!(
+        ran.code,
+        Some(3),
+        "the exit code is that of the last command: {}",
+        ran.err
+    );
+}
+
 /// A server with nodes that begin alike, one of them with a space in its name; and its address.
 fn with_names_to_complete() -> (Server, String) {
     let daemon = start(Implementation::Zabd);
@@ -221,6 +250,13 @@ fn the_manual_page_is_one_for_man() {
         ".SS config\n",
         ".SH EXIT STATUS\n",
         "\\-\\-grace",
+        // Of subcommands, and of commands that only an interactive shell has.
+        "Usage: zab config publish [OPTIONS] <NAMESPACE>",
+        "\\-\\-flatten",
+        "\\-\\-on\\-change",
+        "\\-\\-check\\-tcp",
+        "persistent recursive watcher type",
+        ".SS migrate\n",
     ] {
         assert!(page.contains(part), "{part}");
     }

@@ -286,11 +286,18 @@ fn a_huge_parent_comes_in_pages() {
     let mut terminal = Terminal::open(&server, &[], "");
     terminal.expect("* connected");
     terminal.run("ls /huge");
-    terminal.expect("0499\r\n-- 500 of 1200: Enter goes on, q and Enter ends --");
+    terminal.expect("0499\r\n");
+    terminal.expect("-- 500 of 1200: Enter goes on, q and Enter ends --");
     terminal.press("\r");
-    terminal.expect("0999\r\n-- 1000 of 1200: Enter goes on, q and Enter ends --");
+    terminal.expect("0999\r\n");
+    terminal.expect("-- 1000 of 1200: Enter goes on, q and Enter ends --");
     terminal.run("q");
     terminal.expect("(CONNECTED) 1]");
+    // Ctrl-C is as good.
+    terminal.run("ls /huge");
+    terminal.expect("-- 500 of 1200: Enter goes on, q and Enter ends --");
+    terminal.press("\x03");
+    terminal.expect("(CONNECTED) 2]");
     assert_eq!(terminal.end(), Some(0));
 }
 
@@ -313,4 +320,115 @@ fn credentials_and_servers_that_do_not_do_are_told() {
     terminal.run("ls /");
     terminal.expect("Not connected");
     assert_eq!(terminal.end(), Some(0));
+}
+
+#[test]
+fn recipes_are_run_at_the_prompt_and_ctrl_c_ends_them_alone() {
+    let daemon = start(Implementation::Zabd);
+    let server = daemon.address().to_string();
+    let mut terminal = Terminal::open(&server, &[], "");
+    terminal.expect("* connected");
+    terminal.run("addauth digest ann:secret");
+    // Command, option and path are completed, as those of other commands.
+    terminal.press("loc\t/zoo\t --sha\t-- echo done\r");
+    terminal.expect("lock /zookeeper --shared ");
+    terminal.expect("\r\ndone\r\n");
+    terminal.run("lock /l -- sh -c 'echo token=$ZAB_FENCING_TOKEN; exit 3'");
+    terminal.expect("token=");
+    terminal.expect("exit code 3\r\n");
+    terminal.run("counter /c add 5");
+    terminal.expect("5\r\n");
+    terminal.run("elect /e --who");
+    terminal.expect("exit code 75: it was not to be had");
+    terminal.run("lock /l");
+    terminal.expect("required arguments");
+    terminal.run("config publish prod/shop color=red");
+    terminal.expect("prod/shop/application is at revision 1");
+    // What was presented at the prompt goes for recipes, too.
+    terminal.run("config restrict prod/shop auth::cdrwa");
+    terminal.run("config get prod/shop color");
+    terminal.expect("red\r\n");
+    refused_to_others(&server);
+
+    // What waits, what runs a command, and what waits to run one.
+    terminal.run("queue /q take");
+    until_there(&server, "/q");
+    terminal.press("\x03");
+    terminal.expect("ended by a signal");
+    terminal.run("lock /l -- sh -c 'echo begun; sleep 60'");
+    terminal.expect("begun");
+    terminal.press("\x03");
+    terminal.expect("exit code 130");
+    let holder = zab_spawn(&server, &["lock", "/l", "--", "sleep", "60"]);
+    until(|| ok(&server, &["ls", "/l"]).contains("lock"));
+    terminal.run("lock /l -- echo entered");
+    until(|| ok(&server, &["ls", "/l"]).matches("lock").count() == 2);
+    terminal.press("\x03");
+    terminal.expect("exit code 130");
+    drop(holder);
+    // And the shell is the same as before.
+    terminal.run("get /c");
+    terminal.expect("5\r\n");
+    terminal.run("config watch prod/shop");
+    terminal.expect("\"red\"");
+    // Told to end, it ends what it runs first.
+    terminal.signal(Signal::TERM);
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(128 + 15));
+}
+
+#[test]
+fn a_slip_at_the_prompt_is_answered_in_a_line() {
+    let daemon = start(Implementation::Zabd);
+    let server = daemon.address().to_string();
+    let mut terminal = Terminal::open(&server, &[], "");
+    terminal.expect("* connected");
+    terminal.run("getacl /");
+    let said = terminal.expect("Command not found getacl; is it getAcl? help lists all\r\n");
+    assert!(!said.contains("removewatches"), "{said}");
+    terminal.run("bench read");
+    terminal.expect("it is for the command line, zab bench");
+    terminal.run("help config publish");
+    terminal.expect("--flatten");
+    // Told to end at the prompt, it closes its session.
+    terminal.run("create -e /mine");
+    terminal.expect("Created /mine");
+    terminal.expect("(CONNECTED) 4] ");
+    terminal.signal(Signal::TERM);
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(128 + 15));
+    assert_eq!(zab(&server, &["stat", "/mine"]).code, Some(1));
+}
+
+fn refused_to_others(server: &str) {
+    assert_eq!(
+        zab(server, &["config", "get", "prod/shop"]).code,
+        Some(77),
+        "others may not"
+    );
+}
+
+fn zab_spawn(server: &str, words: &[&str]) -> Spawned {
+    Spawned(command(server, words).spawn().unwrap())
+}
+
+/// A program that goes with the test.
+struct Spawned(Child);
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        // Both fail when it has ended already.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn until(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it does not come");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn until_there(server: &str, path: &str) {
+    until(|| zab(server, &["stat", path]).code == Some(0));
 }
