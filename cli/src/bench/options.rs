@@ -8,7 +8,12 @@ use clap::{Parser, ValueEnum};
 /// their own first, and removed at the end. All times are taken from when a request was due: with --rate, what waits
 /// behind a slow reply is counted as slow, too.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab bench", no_binary_name = true, disable_version_flag = true)]
+#[command(
+    name = "zab bench",
+    bin_name = "zab bench",
+    no_binary_name = true,
+    disable_version_flag = true
+)]
 pub(crate) struct Options {
     /// What the connections do.
     #[arg(value_enum)]

@@ -266,13 +266,11 @@ pub(crate) fn run(shell: &mut Shell<'_>, line: &Line) -> Result<(), Failure> {
         let hint = match alike(name) {
             Some(meant) => format!("; is it {meant}? help lists all"),
             None if others().any(|known| known == name) => {
-                format!(": it is for the command line, zab {name}")
+                format!("; it is for the command line, zab {name}")
             }
             None => "; help lists all".to_owned(),
         };
-        return Err(Failure::UnknownCommand(format!(
-            "Command not found {name}{hint}"
-        )));
+        return Err(Failure::UnknownCommand(format!("{name}{hint}")));
     }
     shell.complain(usage())?;
     let is_interactive = interactive::NAMES.iter().any(|known| known.name == name);

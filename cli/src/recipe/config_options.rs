@@ -15,7 +15,7 @@ use crate::exit::{self, Kind as Exit};
 /// is described in docs/config-centre.md. Without one of these words `zab config` prints the ensemble's own
 /// configuration, as zkCli.sh.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab config", no_binary_name = true, disable_version_flag = true, after_help = codes())]
+#[command(name = "zab config", bin_name = "zab config", no_binary_name = true, disable_version_flag = true, after_help = codes())]
 pub(crate) struct Config {
     /// The node of the configuration centre.
     #[arg(long, default_value = "/config", global = true)]

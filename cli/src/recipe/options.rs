@@ -97,7 +97,7 @@ pub(crate) struct Running {
 /// locks and kazoo's Lock, WriteLock and ReadLock on the same PATH; with -n it is Curator's InterProcessSemaphoreV2 or
 /// kazoo's Semaphore.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab lock", no_binary_name = true, disable_version_flag = true, after_help = running())]
+#[command(name = "zab lock", bin_name = "zab lock", no_binary_name = true, disable_version_flag = true, after_help = running())]
 pub(crate) struct Lock {
     /// The node of the lock, made if need be.
     pub(crate) path: String,
@@ -129,7 +129,7 @@ pub(crate) struct Lock {
 /// Leads who has been in line at PATH for the longest, together with Curator's LeaderLatch and LeaderSelector and
 /// kazoo's Election.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab elect", no_binary_name = true, disable_version_flag = true, after_help = running())]
+#[command(name = "zab elect", bin_name = "zab elect", no_binary_name = true, disable_version_flag = true, after_help = running())]
 pub(crate) struct Elect {
     /// The node of the election, made if need be.
     pub(crate) path: String,
@@ -151,7 +151,7 @@ pub(crate) struct Elect {
 /// A gate is closed while PATH is there (Curator's DistributedBarrier, kazoo's Barrier); a room at PATH is entered and
 /// left together (DoubleBarrier of both).
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab barrier", no_binary_name = true, disable_version_flag = true, after_help = asking())]
+#[command(name = "zab barrier", bin_name = "zab barrier", no_binary_name = true, disable_version_flag = true, after_help = asking())]
 pub(crate) struct Barrier {
     /// The node of the barrier.
     pub(crate) path: String,
@@ -188,7 +188,7 @@ pub(crate) enum BarrierAction {
 
 /// A number that many may change.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab counter", no_binary_name = true, disable_version_flag = true, after_help = asking())]
+#[command(name = "zab counter", bin_name = "zab counter", no_binary_name = true, disable_version_flag = true, after_help = asking())]
 pub(crate) struct Counter {
     /// The node of the counter.
     pub(crate) path: String,
@@ -222,7 +222,7 @@ pub(crate) enum CounterAction {
 ///
 /// Items are those of Curator's SimpleDistributedQueue or kazoo's Queue; both kinds are taken.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab queue", no_binary_name = true, disable_version_flag = true, after_help = asking())]
+#[command(name = "zab queue", bin_name = "zab queue", no_binary_name = true, disable_version_flag = true, after_help = asking())]
 pub(crate) struct Queue {
     /// The node of the queue.
     pub(crate) path: String,
@@ -259,7 +259,7 @@ pub(crate) enum QueueAction {
 
 /// Numbers that nobody else has.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "zab id", no_binary_name = true, disable_version_flag = true, after_help = asking())]
+#[command(name = "zab id", bin_name = "zab id", no_binary_name = true, disable_version_flag = true, after_help = asking())]
 pub(crate) struct Id {
     /// The node of the workers, as /snowflake/NAME of Leaf; of a segment, its counter.
     pub(crate) path: String,

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,7 +33,12 @@ impl Terminal {
             let file = OpenOptions::new().read(true).write(true).open(path);
             file.unwrap().into()
         };
-        let child = command(server, words)
+        let shell = command(server, words);
+        // It is the shell's own terminal: keys become signals to it and what it runs.
+        let child = Command::new("setsid")
+            .arg("--ctty")
+            .arg(shell.get_program())
+            .args(shell.get_args())
             .env("TERM", "xterm")
             .env("ZAB_HISTORY", history)
             .stdin(side())
@@ -155,7 +160,7 @@ fn lines_are_completed_remembered_and_searched() {
     terminal.press("1 /zoo\t\r");
     terminal.expect("├── config\r\n");
     terminal.run("nosuch");
-    terminal.expect("Command not found nosuch");
+    terminal.expect("Command not found: nosuch; help lists all");
     terminal.run("ls relative");
     terminal.expect("Path must start with / character");
     terminal.run("help mv");
@@ -377,13 +382,41 @@ fn recipes_are_run_at_the_prompt_and_ctrl_c_ends_them_alone() {
 }
 
 #[test]
+fn data_comes_and_goes_in_many_forms_at_a_terminal() {
+    let daemon = start(Implementation::Zabd);
+    let server = daemon.address().to_string();
+    let directory = Directory::new("terminal-values");
+    let file = directory.file("data");
+    let mut terminal = Terminal::open(&server, &[], "");
+    terminal.expect("* connected");
+    terminal.run("create /v");
+    terminal.expect("Created /v");
+    terminal.run("set /v 00ff10 --hex");
+    terminal.run("get /v --hex");
+    terminal.expect("00ff10\r\n");
+    terminal.run("get /v --json");
+    terminal.expect("The data is not JSON");
+    terminal.run("set /v {\"b\":[1]} --json");
+    terminal.run("get /v --json");
+    terminal.expect("{\r\n  \"b\": [\r\n    1\r\n  ]\r\n}\r\n");
+    terminal.run(&format!("get /v --file {file}"));
+    terminal.expect("(CONNECTED) 7] ");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "{\"b\":[1]}");
+    fs::write(&file, "from a file").unwrap();
+    terminal.run(&format!("set /v --file {file}"));
+    terminal.run("get /v");
+    terminal.expect("from a file\r\n");
+    assert_eq!(terminal.end(), Some(0));
+}
+
+#[test]
 fn a_slip_at_the_prompt_is_answered_in_a_line() {
     let daemon = start(Implementation::Zabd);
     let server = daemon.address().to_string();
     let mut terminal = Terminal::open(&server, &[], "");
     terminal.expect("* connected");
     terminal.run("getacl /");
-    let said = terminal.expect("Command not found getacl; is it getAcl? help lists all\r\n");
+    let said = terminal.expect("Command not found: getacl; is it getAcl? help lists all\r\n");
     assert!(!said.contains("removewatches"), "{said}");
     terminal.run("bench read");
     terminal.expect("it is for the command line, zab bench");
