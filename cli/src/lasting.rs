@@ -1,8 +1,7 @@
 //! A session that lasts while commands come and go: it is kept alive in the background, moves between servers, and
 //! tells what happens on the side.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -14,93 +13,19 @@ use jute_codec::proto::{
 use jute_codec::{ErrorCode, Text};
 use rustix::process::Signal;
 use tokio::runtime::{Builder, Handle as Runtime};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use zab::{Change, Client, ConnectString, Error, Notice, Options, State, WatchEvent, Watcher};
 
 use crate::client::Notification;
 use crate::failure::{Failure, Kind};
 use crate::handle::Event;
+use crate::interrupts::Interrupts;
 use crate::recipe::Signals;
-
-/// Prints an event above the line that is being edited.
-pub(crate) type Printer = Box<dyn FnMut(&Event) + Send>;
-
-/// What happens on the side: printed at once while a line is edited, and else kept until a command asks.
-#[derive(Default)]
-pub(crate) struct Side(Mutex<Told>);
-
-#[derive(Default)]
-struct Told {
-    waiting: VecDeque<Event>,
-    printer: Option<Printer>,
-    is_editing: bool,
-    /// The newest watch events: one that several watches wait for is told once.
-    newest: VecDeque<Notification>,
-}
+use crate::side::Side;
 
 /// How long the end of this process waits for the end of the session.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Watch events that are remembered.
-const NEWEST: usize = 64;
-
-impl std::fmt::Debug for Side {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Side")
-    }
-}
-
-impl Side {
-    fn lock(&self) -> MutexGuard<'_, Told> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn tell(&self, event: Event) {
-        let mut told = self.lock();
-        if let Event::Watch(notification) = &event {
-            // Without a transaction there is no telling one from the next.
-            if notification.zxid.0 > 0 && told.newest.contains(notification) {
-                return;
-            }
-            told.newest.push_front(notification.clone());
-            told.newest.truncate(NEWEST);
-        }
-        match &mut *told {
-            Told {
-                printer: Some(printer),
-                is_editing: true,
-                ..
-            } => printer(&event),
-            told => told.waiting.push_back(event),
-        }
-    }
-
-    /// What has not been printed yet.
-    pub(crate) fn take(&self) -> Vec<Event> {
-        self.lock().waiting.drain(..).collect()
-    }
-
-    /// Gives the printer for while a line is edited.
-    pub(crate) fn set_printer(&self, printer: Printer) {
-        self.lock().printer = Some(printer);
-    }
-
-    /// From here on, or no longer, a line is edited.
-    pub(crate) fn set_editing(&self, is_editing: bool) {
-        let mut told = self.lock();
-        told.is_editing = is_editing;
-        if let Told {
-            waiting,
-            printer: Some(printer),
-            is_editing: true,
-            ..
-        } = &mut *told
-        {
-            waiting.drain(..).for_each(|event| printer(&event));
-        }
-    }
-}
 
 /// A watch that somebody asked for.
 #[derive(Debug)]
@@ -593,51 +518,6 @@ impl Lasting {
             !goes
         });
         Ok(kinds)
-    }
-}
-
-/// Ctrl-C, and the signals that end this process.
-#[derive(Debug)]
-struct Interrupts {
-    told: watch::Sender<()>,
-    /// What has been told since the command began is news to this one.
-    heard: Mutex<watch::Receiver<()>>,
-    /// Whether somebody else takes the signals now.
-    left: AtomicBool,
-    /// The exit code, or 0 as long as this process is not to end.
-    ending: AtomicU8,
-}
-
-impl Default for Interrupts {
-    fn default() -> Self {
-        let (told, heard) = watch::channel(());
-        Self {
-            told,
-            heard: Mutex::new(heard),
-            left: AtomicBool::new(false),
-            ending: AtomicU8::new(0),
-        }
-    }
-}
-
-impl Interrupts {
-    fn heard(&self) -> MutexGuard<'_, watch::Receiver<()>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self) {
-        self.told.send_replace(());
-    }
-
-    fn forget(&self) {
-        self.heard().mark_unchanged();
-    }
-
-    async fn wait(&self) {
-        let mut heard = self.heard().clone();
-        if heard.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
     }
 }
 

@@ -16,6 +16,7 @@ mod format;
 mod forward;
 mod handle;
 mod interactive;
+mod interrupts;
 mod invocation;
 mod lasting;
 mod migrate;
@@ -23,6 +24,7 @@ mod output;
 mod progress;
 mod recipe;
 mod shell;
+mod side;
 mod tools;
 mod walk;
 
