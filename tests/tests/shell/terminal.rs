@@ -361,7 +361,7 @@ fn recipes_are_run_at_the_prompt_and_ctrl_c_ends_them_alone() {
     terminal.press("\x03");
     terminal.expect("ended by a signal");
     terminal.run("lock /l -- sh -c 'echo begun; sleep 60'");
-    terminal.expect("begun");
+    terminal.expect("begun\r\n");
     terminal.press("\x03");
     terminal.expect("exit code 130");
     let holder = zab_spawn(&server, &["lock", "/l", "--", "sleep", "60"]);
