@@ -9,10 +9,10 @@
 use std::collections::BTreeMap;
 
 use zabd_tests::members::check::{
-    acknowledged_stays, ephemerals_follow_sessions, heals_and_serves, heard_is_kept,
-    leaders_only_lead, local_sessions_stay, members_follow_history, one_history,
-    read_only_changes_nothing, replicas_agree, sessions_live, sessions_outlive_leaders,
-    sync_sees_all, watches_survive, writes_linearizable,
+    acknowledged_stays, doubted_is_hidden, ephemerals_follow_sessions, heals_and_serves,
+    heard_is_kept, leaders_only_lead, local_sessions_stay, members_follow_history, one_history,
+    others_go_on, read_only_changes_nothing, replicas_agree, sessions_live,
+    sessions_outlive_leaders, sync_sees_all, watches_survive, writes_linearizable,
 };
 use zabd_tests::members::{Plan, Planted, Report, run_caught};
 use zabd_tests::seeds::{kept, run_all, seeds, variable, words};
@@ -55,7 +55,7 @@ fn random_histories() {
     let healed_ms = reports.iter().map(|report| report.healed_ms).max();
     eprintln!(
         "{} histories: {} events, {} transactions, {} writes and {} reads ({} syncs) answered, {} watch events, {} times \
-         watches set again, {} moves, {} turned away, {} refused, {} expired, {} reigns, {} crashes, {} changes of the members, {} copies damaged ({} needed), {} local sessions ({} upgraded), {} times read-only \
+         watches set again, {} moves, {} turned away, {} refused, {} expired, {} reigns, {} crashes, {} changes of the members, {} copies damaged ({} needed), {} altered ({} times noticed, {} times taken over), {} local sessions ({} upgraded), {} times read-only \
          ({} replies); DIFF, TRUNC, SNAP, \
          log: {synced:?}; healed after {healed_ms:?} ms at the most",
         reports.len(),
@@ -75,6 +75,9 @@ fn random_histories() {
         sum(|report| report.changes),
         sum(|report| report.damaged),
         sum(|report| report.stranded),
+        sum(|report| report.altered),
+        sum(|report| report.differed),
+        sum(|report| report.spread),
         sum(|report| report.locals),
         sum(|report| report.upgraded),
         sum(|report| report.shows),
@@ -93,6 +96,8 @@ fn random_histories() {
         assert!(sum(|report| report.crashes) > histories);
         assert!(sum(|report| report.changes) > histories / 10);
         assert!(sum(|report| report.damaged) > histories / 20);
+        assert!(sum(|report| report.altered) > histories / 10);
+        assert!(sum(|report| report.differed) > histories / 20);
         assert!(sum(|report| report.stranded) <= 1 + histories / 1000);
         assert!(sum(|report| report.locals) > histories);
         assert!(sum(|report| report.upgraded) > histories / 10);
@@ -139,11 +144,18 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
         ],
     ),
     (
+        doubted_is_hidden::NAME,
+        &[Planted::DifferenceOverlooked, Planted::CheckAgrees],
+    ),
+    (
         ephemerals_follow_sessions::NAME,
         &[Planted::EphemeralLeft, Planted::ExpiryForgotten],
     ),
     (event_before_reveal::NAME, &[Planted::EventsAfterReads]),
-    (heals_and_serves::NAME, &[Planted::ElectionDeaf]),
+    (
+        heals_and_serves::NAME,
+        &[Planted::ElectionDeaf, Planted::CheckUnanswered],
+    ),
     (
         heard_is_kept::NAME,
         &[Planted::TouchesLost, Planted::SilenceAssumed],
@@ -170,6 +182,7 @@ const BROKEN_BY: &[(&str, &[Planted])] = &[
         read_only_changes_nothing::NAME,
         &[Planted::ReadOnlyTakesWrites, Planted::ReadOnlyForAll],
     ),
+    (others_go_on::NAME, &[Planted::OthersDoubtToo]),
     (read_your_writes::NAME, &[Planted::ReadsNameOldZxid]),
     (replicas_agree::NAME, &[Planted::AppliedGarbled]),
     (replies_match_model::NAME, &[Planted::WrongCode]),

@@ -265,6 +265,7 @@ impl World {
             self.report.turned_away += u64::from(matches!(reason, CloseReason::ClientAhead { .. }));
         }
         if !out.is_empty() {
+            self.servers[&id].shows(id)?;
             self.put_bytes(number, Way::ToCaller, out.into());
         }
         if closes || ended || goes_on != Advance::Open {

@@ -20,7 +20,9 @@ impl World {
         }
         let happens = self.rng.chance(1, 3);
         let mut others = self.servers.iter().filter(|(other, _)| **other != id);
-        let others_whole = others.all(|(_, server)| !server.disk.lacks) && self.others_suffice(id);
+        let others_whole = others.all(|(_, server)| {
+            !server.disk.lacks && !server.disk.altered && !server.difference.is_odd
+        }) && self.others_suffice(id);
         let disk = &mut self.server(id).disk;
         if happens && others_whole && !disk.durable.is_empty() {
             disk.set_aside();
@@ -36,7 +38,7 @@ impl World {
         servers.any(|(id, server)| server.disk.lacks && !self.others_suffice(*id))
     }
 
-    fn others_suffice(&self, id: Node) -> bool {
+    pub(super) fn others_suffice(&self, id: Node) -> bool {
         let others = self.servers.keys().filter(|other| **other != id);
         let others: BTreeSet<ServerId> = others.map(|other| ServerId(*other)).collect();
         self.servers.values().all(|server| {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jute_codec::Zxid;
 use zabd::replica::effect::WriteSeq;
 use zabd::replica::zab::{Epochs, LogPlace};
+use zabd::state::DigestMismatch;
 
 use super::net::Staged;
 use crate::sim::rng::Rng;
@@ -36,6 +37,8 @@ pub(super) enum Written {
     Cut(Zxid),
     /// A leader's history takes the place of everything.
     History(Staged),
+    /// Nothing: when all before it is written, this is looked into.
+    Check(DigestMismatch),
 }
 
 /// Something to write.
@@ -61,6 +64,8 @@ pub(super) struct Disk {
     pub(super) purged: usize,
     /// The mark of a copy that was set aside, until there is another one.
     pub(super) lacks: bool,
+    /// The snapshot is another than what its transactions come to.
+    pub(super) altered: bool,
     pub(super) full: bool,
     /// The server was told that the log cannot be written.
     pub(super) told: bool,
@@ -75,7 +80,7 @@ impl Disk {
                 self.latest.truncate(through(&self.latest, *zxid));
                 self.stay_within();
             }
-            Written::Epochs(_) | Written::History(_) => {}
+            Written::Epochs(_) | Written::History(_) | Written::Check(_) => {}
         }
         self.pending.push_back(write);
     }
@@ -93,7 +98,9 @@ impl Disk {
                 self.latest.clone_from(&staged.history);
                 self.folded = staged.folded;
                 self.purged = self.folded;
+                self.altered = staged.altered;
             }
+            Written::Check(_) => {}
         }
         Some(write)
     }
@@ -114,6 +121,7 @@ impl Disk {
     /// Snapshot and log are set aside, durable mark first. The epochs are in a file of their own.
     pub(super) fn set_aside(&mut self) {
         self.lacks = true;
+        self.altered = false;
         self.durable.clear();
         self.latest.clear();
         (self.folded, self.purged) = (0, 0);

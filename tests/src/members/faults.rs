@@ -93,7 +93,7 @@ impl World {
         Ok(())
     }
 
-    fn any_server(&mut self) -> Node {
+    pub(super) fn any_server(&mut self) -> Node {
         let all = self.server_ids();
         *self.rng.pick(&all)
     }

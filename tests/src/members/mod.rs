@@ -16,7 +16,7 @@
 //! | `net`, `wires` | what is under way between nodes; how it gets there |
 //! | `onlooker` | clients at servers that have no leader and show what they have |
 //! | `client`, `workload` | clients that move between servers, and what they ask for |
-//! | `damage` | copies that are found damaged |
+//! | `damage`, `difference` | copies that are found damaged; copies that differ |
 //! | `locals` | sessions that one server knows |
 //! | `membership` | changes of the members, and what they come to |
 //! | `chronicle`, `sessions` | the committed history; who has heard of whom |
@@ -28,6 +28,7 @@ mod chronicle;
 mod client;
 mod conn;
 mod damage;
+mod difference;
 mod disk;
 mod faults;
 mod locals;

@@ -42,7 +42,10 @@ pub(super) enum Item {
     FromLeader(LeaderPacket),
     FromLearner(LearnerPacket),
     /// What follows SNAP.
-    Snapshot(Vec<Logged>),
+    Snapshot {
+        history: Vec<Logged>,
+        altered: bool,
+    },
     /// From a client, or to one.
     Bytes(Bytes),
     /// The other end is closed.
@@ -80,6 +83,8 @@ pub(super) struct Staged {
     pub(super) committed: usize,
     /// Who leads from now on, if a change of the members that is committed has said so.
     pub(super) successor: Option<Node>,
+    /// The snapshot is another than what its transactions come to.
+    pub(super) altered: bool,
 }
 
 /// What becomes of a packet behind a snapshot.
@@ -94,7 +99,7 @@ pub(super) enum Staging {
 }
 
 impl Staged {
-    pub(super) const fn new(link: u64, history: Vec<Logged>) -> Self {
+    pub(super) const fn new(link: u64, history: Vec<Logged>, altered: bool) -> Self {
         let folded = history.len();
         Self {
             link,
@@ -102,6 +107,7 @@ impl Staged {
             folded,
             committed: folded,
             successor: None,
+            altered,
         }
     }
 

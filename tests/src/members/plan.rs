@@ -74,11 +74,19 @@ pub enum Planted {
     SnapshotAlone,
     /// A leader that is to take no clients takes them.
     LeaderServes,
+    /// A server that finds its tree to be another than its leader's goes on.
+    DifferenceOverlooked,
+    /// What is on disk is said to be the leader's tree, whatever it is.
+    CheckAgrees,
+    /// Nobody says whether what is on disk is the leader's tree.
+    CheckUnanswered,
+    /// When a server finds its tree to be another, all are told that theirs is.
+    OthersDoubtToo,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 37] = [
         Self::AckNamesNext,
         Self::DurableBeforeSync,
         Self::LogTailLost,
@@ -112,6 +120,10 @@ impl Planted {
         Self::ReadOnlyForAll,
         Self::SnapshotAlone,
         Self::LeaderServes,
+        Self::DifferenceOverlooked,
+        Self::CheckAgrees,
+        Self::CheckUnanswered,
+        Self::OthersDoubtToo,
     ];
 }
 
@@ -138,6 +150,8 @@ pub struct Faults {
     pub clock_jumps: bool,
     /// The copy of a server that is down may be found damaged, one at a time.
     pub damage: bool,
+    /// The copy of a server may become another than its transactions come to, one at a time.
+    pub differs: bool,
 }
 
 /// A run.
@@ -225,13 +239,18 @@ impl Plan {
             } else {
                 apart.chance(1, 4)
             },
+            // With fewer members there may be nobody to settle who is right.
+            differs: !changes && Rng::new(seed ^ 0x6269_7400).chance(1, 4),
         };
         Self {
             seed,
             spares,
             changes,
             leader_serves: !Rng::new(seed ^ 0x6c65_6164).chance(1, 8),
-            read_only_ticks: *apart.pick(&[None, None, Some(1), Some(3)]),
+            // An onlooker is shown whatever there is, and nobody compares that.
+            read_only_ticks: apart
+                .pick(&[None, None, Some(1), Some(3)])
+                .filter(|_| !faults.differs),
             local_sessions: *apart.pick(&[
                 LocalSessions::Off,
                 LocalSessions::Off,
@@ -297,6 +316,23 @@ impl Plan {
         if matches!(planted, Planted::RepairedVotes) {
             self.changes = false;
             self.faults.damage = true;
+        }
+        if matches!(
+            planted,
+            Planted::DifferenceOverlooked
+                | Planted::CheckAgrees
+                | Planted::CheckUnanswered
+                | Planted::OthersDoubtToo
+        ) {
+            self.changes = false;
+            self.spares = 0;
+            self.faults.differs = true;
+            self.read_only_ticks = None;
+            // There has to be a snapshot.
+            self.fold_us = 500_000;
+        }
+        if matches!(planted, Planted::OthersDoubtToo) {
+            self.faults.count = 0;
         }
         if matches!(planted, Planted::SnapshotAlone) {
             // Snapshots have to be old, and power cuts frequent.

@@ -5,22 +5,35 @@ use zabd::replica::effect::WriteSeq;
 use zabd::replica::ensemble::ServerId;
 use zabd::replica::input::Input;
 use zabd::replica::zab::{ZabEffect, ZabInput};
-use zabd::state::{Committed, Outputs, Service, State, StateParams};
+use zabd::state::{Committed, DigestMismatch, Outputs, Service, State, StateParams};
 
 use super::check::{Check, broken, replicas_agree};
+use super::chronicle::Chronicle;
+use super::difference::{alter, first_mismatch};
 use super::disk::{Logged, Write, Written, last, through};
 use super::net::{Node, Staged};
-use super::plan::Planted;
+use super::plan::{Plan, Planted};
 use super::world::{Event, World};
 
-/// The state that a history comes to.
-pub(super) fn rebuilt(seed: u64, history: &[Logged]) -> Check<State> {
+/// The state that a history comes to, on a snapshot that may be altered; and what the comparisons came to of what is behind
+/// the first `folded`.
+pub(super) fn rebuilt(
+    plan: &Plan,
+    chronicle: &Chronicle,
+    history: &[Logged],
+    altered: bool,
+    folded: usize,
+) -> Check<(State, Option<DigestMismatch>)> {
     let mut state = State::new(StateParams {
-        hash_seed: seed,
+        hash_seed: plan.seed,
         ..StateParams::default()
     });
+    if altered {
+        alter(&mut state);
+    }
+    let mut behind = None;
     let mut outputs = Outputs::default();
-    for Logged { zxid, txn } in history {
+    for (place, Logged { zxid, txn }) in history.iter().enumerate() {
         let Ok(entry) = TxnEntry::decode(txn) else {
             return broken(replicas_agree::NAME, format!("{zxid} cannot be decoded"));
         };
@@ -29,12 +42,20 @@ pub(super) fn rebuilt(seed: u64, history: &[Logged]) -> Check<State> {
             origin: None,
             close: None,
         };
-        if let Err(mismatch) = state.apply(&committed, &mut outputs) {
+        let is_told = committed.entry.digest.is_some();
+        let compared = state.apply(&committed, &mut outputs);
+        if let Err(mismatch) = &compared
+            && !altered
+            && !chronicle.is_odd_epoch(zxid.epoch())
+        {
             return broken(replicas_agree::NAME, mismatch.to_string());
+        }
+        if place >= folded {
+            behind = first_mismatch(behind, compared, is_told);
         }
     }
     state.set_service(Service::None);
-    Ok(state)
+    Ok((state, behind))
 }
 
 impl World {
@@ -133,17 +154,26 @@ impl World {
 
     /// The history is another one, durably.
     fn replaced(&mut self, id: Node, what: Written) -> Check {
-        let seed = self.plan.seed;
         let server = self.server(id);
+        let (mut is_taken_over, mut in_snapshot) = (false, 0);
         let (history, number, input) = match what {
+            Written::Check(mismatch) => {
+                let state = self.checked(id, mismatch)?;
+                let server = self.server(id);
+                server.state = state;
+                server.verified = 0;
+                return Ok(());
+            }
             Written::History(staged) => {
                 let Staged {
                     link,
                     mut history,
+                    folded,
                     committed,
                     successor,
                     ..
                 } = staged;
+                (is_taken_over, in_snapshot) = (true, folded);
                 let pending = history.split_off(committed).into_iter();
                 let installed = ZabInput::Installed {
                     zxid: last(&history),
@@ -159,7 +189,16 @@ impl World {
             }
             Written::Txn(_) | Written::Epochs(_) => return Ok(()),
         };
-        server.state = rebuilt(seed, &history)?;
+        let altered = server.disk.altered;
+        let (state, behind) = rebuilt(&self.plan, &self.chronicle, &history, altered, in_snapshot)?;
+        self.report.spread += u64::from(is_taken_over && altered);
+        let server = self.server(id);
+        if is_taken_over {
+            server.difference.on_taken_over(altered, behind);
+        } else {
+            server.difference.on_made_anew(altered);
+        }
+        server.state = state;
         server.verified = 0;
         server.applied = history;
         self.input(id, Input::Peer(input));

@@ -248,9 +248,9 @@ impl World {
             Item::FromLearner(packet) => {
                 self.tell(id, boot, ZabInput::FromLearner { link, packet });
             }
-            Item::Snapshot(history) => {
+            Item::Snapshot { history, altered } => {
                 self.tell(id, boot, ZabInput::Heard { link });
-                let staged = Staged::new(number, history);
+                let staged = Staged::new(number, history, altered);
                 if self.plan.has(Planted::SnapshotAlone) {
                     self.install(id, staged);
                 } else if let Some(link) = self.net.links.get_mut(&number) {
@@ -488,13 +488,13 @@ impl World {
         } else {
             server.disk.folded
         };
-        let history = server.disk.latest[..count].to_vec();
+        let (history, altered) = (server.disk.latest[..count].to_vec(), server.disk.altered);
         let zxid = last(&history);
         if let Some(link) = self.net.links.get_mut(&number) {
             link.in_snapshot = zxid;
         }
         self.send_packet(number, LeaderPacket::Snap { zxid });
-        self.put(number, Way::ToCaller, Item::Snapshot(history));
+        self.put(number, Way::ToCaller, Item::Snapshot { history, altered });
         if zxid >= through {
             return Some(Vec::new());
         }

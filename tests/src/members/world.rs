@@ -103,6 +103,8 @@ pub(super) enum Event {
         turn: u64,
     },
     Fault,
+    /// A copy becomes another.
+    Alter,
     Mend,
     /// Is everybody well again?
     Probe,
@@ -160,6 +162,12 @@ pub struct Report {
     pub shown: u64,
     /// Copies that were found damaged.
     pub damaged: u64,
+    /// Copies that became another than their transactions come to.
+    pub altered: u64,
+    /// How often a server found its tree to be another than its leader's.
+    pub differed: u64,
+    /// How often a server took such a copy over from its leader.
+    pub spread: u64,
     /// Whether it ended with nobody to elect, as a server without its copy had become one that is needed.
     pub stranded: u64,
     /// Sessions that began local.
@@ -176,6 +184,9 @@ pub struct Report {
     pub healed_ms: i64,
 }
 
+/// How often a copy may become another in a run in which that happens.
+const ALTERED: u64 = 3;
+
 /// A run.
 pub(super) struct World {
     pub(super) plan: Plan,
@@ -190,6 +201,8 @@ pub(super) struct World {
     pub(super) sessions: Sessions,
     pub(super) locals: Locals,
     pub(super) report: Report,
+    /// Somebody has led with another tree than the model's.
+    pub(super) led_by_odd: bool,
     queue: BTreeMap<(i64, u64), Event>,
     scheduled: u64,
     mended_at_us: Option<i64>,
@@ -226,6 +239,7 @@ impl World {
             sessions: Sessions::default(),
             locals: Locals::default(),
             report: Report::default(),
+            led_by_odd: false,
             queue: BTreeMap::new(),
             scheduled: 0,
             mended_at_us: None,
@@ -254,6 +268,12 @@ impl World {
         for _ in 0..plan.faults.count {
             let at_us = world.rng.below(end_us);
             world.after(at_us, Event::Fault);
+        }
+        if plan.faults.differs {
+            for _ in 0..ALTERED {
+                let at_us = world.rng.below(end_us);
+                world.after(at_us, Event::Alter);
+            }
         }
         world.after(end_us, Event::Mend);
         world
@@ -360,6 +380,7 @@ impl World {
             } => self.dial(server, boot, id, leader, attempts),
             Event::Client { client, turn } => return self.on_client(client, turn),
             Event::Fault => return self.fault(),
+            Event::Alter => self.alter(),
             Event::Mend => return self.mend(),
         }
         Ok(())
@@ -424,7 +445,9 @@ impl World {
 
     /// Everything that is on any server is what the model says, counted afresh.
     fn check_end(&mut self) -> Check {
-        for server in self.servers.values() {
+        // What nobody has seen may still be so.
+        let right = |server: &&SimServer| !server.difference.is_odd;
+        for server in self.servers.values().filter(right) {
             let zxid = server.state.last_zxid();
             self.chronicle
                 .compare_digest(0, zxid, server.state.audit_digest())?;
@@ -432,7 +455,7 @@ impl World {
         let one = self.rng.place(self.servers.len());
         // A leader that takes no clients cannot be read.
         let one = self.servers.values().nth(one);
-        if let Some(server) = one.filter(|server| server.state.is_serving()) {
+        if let Some(server) = one.filter(right).filter(|server| server.state.is_serving()) {
             let found = read_all(&server.state);
             let expected = &self.chronicle.now().tree;
             nothing_half_applied::on_recovered(self.chronicle.newest(), &found, expected)?;

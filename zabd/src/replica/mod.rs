@@ -10,6 +10,7 @@
 //! | `alone`, `member` | the two kinds of server |
 //! | `primary` | from requests to transactions, for whoever decides; `request` has the checks, on a speculative overlay |
 //! | `attendant` | serving clients for whom another server decides |
+//! | [`comparing`] | what it means that a tree is another than the leader's |
 //! | `read_only` | showing what there is, without a leader |
 //! | [`zab`], [`election`], [`ensemble`] | the order of transactions among servers, who leads, who belongs to them |
 //! | [`session`] | ids, passwords, deadlines |
@@ -21,6 +22,7 @@
 mod alone;
 mod attendant;
 pub mod clock;
+pub mod comparing;
 pub mod effect;
 pub mod election;
 pub mod ensemble;

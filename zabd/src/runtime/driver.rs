@@ -13,7 +13,6 @@ use metrics::counter;
 use tracing::{debug, error, info, warn};
 
 use super::clock::SystemClock;
-use super::comparing::{Comparing, Verdict};
 use super::figures::DriverFigures;
 use super::mailbox::{Bringer, Deals, Dealt, FEW_INPUTS, Mailbox, Taken};
 use super::membership::Membership;
@@ -23,6 +22,7 @@ use super::work::{Step, Work};
 use crate::admin::SessionDeadlines;
 use crate::net::client::Connections;
 use crate::replica::Replica;
+use crate::replica::comparing::{Comparing, Verdict};
 use crate::replica::effect::{Effect, WriteSeq};
 use crate::replica::ensemble::Configs;
 use crate::replica::input::Input;

@@ -9,7 +9,6 @@
 //! | clients (in [`crate::net`]) | one asynchronous runtime each, reads included |
 
 mod clock;
-mod comparing;
 mod driver;
 mod export;
 mod figures;

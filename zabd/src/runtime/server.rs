@@ -13,7 +13,6 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
-use super::comparing::Comparing;
 use super::driver::Driver;
 use super::figures::DriverFigures;
 use super::folder::{FoldFigures, FoldSignal, Folder};
@@ -39,6 +38,7 @@ use crate::net::client::{
 };
 use crate::net::stats::ServerStats;
 use crate::replica::Replica;
+use crate::replica::comparing::Comparing;
 use crate::replica::effect::WriteSeq;
 use crate::replica::ensemble::{Configs, Members};
 use crate::replica::input::Input;

@@ -4,6 +4,7 @@
 //! the transaction that each reply names.
 
 pub mod acknowledged_stays;
+pub mod doubted_is_hidden;
 pub mod ephemerals_follow_sessions;
 pub mod heals_and_serves;
 pub mod heard_is_kept;
@@ -11,6 +12,7 @@ pub mod leaders_only_lead;
 pub mod local_sessions_stay;
 pub mod members_follow_history;
 pub mod one_history;
+pub mod others_go_on;
 pub mod read_only_changes_nothing;
 pub mod replicas_agree;
 pub mod sessions_live;

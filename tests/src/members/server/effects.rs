@@ -9,7 +9,7 @@ use zabd::replica::zab::{Role, ZabEffect, ZabInput};
 use zabd::state::conn::ConnId;
 use zabd::state::{Committed, Outputs, Service};
 
-use crate::members::check::{Check, broken, leaders_only_lead, replicas_agree, server_stays_up};
+use crate::members::check::{Check, leaders_only_lead, server_stays_up};
 use crate::members::disk::{Logged, Write, Written, last};
 use crate::members::net::{Node, Out};
 use crate::members::plan::Planted;
@@ -57,7 +57,9 @@ impl World {
                 Effect::QuotaExceeded { .. } => continue,
                 Effect::ServeReadOnly => Step::ServeReadOnly,
                 Effect::Peer(
-                    effect @ (ZabEffect::Truncate { .. } | ZabEffect::ReceiveSnapshot { .. }),
+                    effect @ (ZabEffect::Truncate { .. }
+                    | ZabEffect::ReceiveSnapshot { .. }
+                    | ZabEffect::Check),
                 ) => Step::ReplaceState(effect),
                 Effect::Peer(effect) => {
                     self.peer(id, effect)?;
@@ -75,10 +77,12 @@ impl World {
                 Effect::Synced { conn, xid, path } => Step::Synced(conn, xid, path),
                 Effect::Answered { conn, xid, answer } => Step::Answered(conn, xid, answer),
                 Effect::Serve => {
+                    self.note_leader(id);
                     self.on_reign(id);
                     Step::Serve(Service::Full)
                 }
                 Effect::ServeNobody => {
+                    self.note_leader(id);
                     self.on_reign(id);
                     let serves = self.plan.has(Planted::LeaderServes);
                     Step::Serve(if serves {
@@ -87,7 +91,12 @@ impl World {
                         Service::Others
                     })
                 }
-                Effect::StopServing => Step::Serve(Service::None),
+                Effect::StopServing => {
+                    if self.servers[&id].said_role == Role::Leading {
+                        self.on_leader_stops(id)?;
+                    }
+                    Step::Serve(Service::None)
+                }
                 Effect::Config { .. } if self.plan.has(Planted::MembersUnsaid) => continue,
                 Effect::Config { text, version } => Step::Config(text, version),
             };
@@ -196,14 +205,11 @@ impl World {
                 }
                 Step::Serve(_) => {
                     self.deliver_outputs(id, &mut outputs);
-                    let server = self.server(id);
-                    server.state.set_service(Service::None);
-                    server.serving_since_us = None;
-                    server.disturbed_us = i64::MAX;
+                    self.serve_nobody(id);
                     self.close_all(id);
                 }
                 Step::ReplaceState(effect) => {
-                    self.replace_state(id, effect);
+                    self.settle_difference(id, effect);
                     break;
                 }
             }
@@ -236,12 +242,14 @@ impl World {
             committed.entry.header.time += 1;
         }
         let server = self.server(id);
-        if let Err(mismatch) = server.state.apply(&committed, outputs) {
-            return broken(replicas_agree::NAME, format!("{id}: {mismatch}"));
-        }
+        let compared = server.state.apply(&committed, outputs);
+        self.on_compared(id, compared, committed.entry.digest.is_some(), outputs)?;
+        let server = &self.servers[&id];
         if serves {
-            let digest = server.state.digest();
-            self.chronicle.compare_digest(id, zxid, digest)?;
+            if !server.difference.is_odd {
+                let digest = server.state.digest();
+                self.chronicle.compare_digest(id, zxid, digest)?;
+            }
             if changes_members {
                 self.report.changes += u64::from(leads);
                 self.check_members(id)?;
@@ -252,6 +260,9 @@ impl World {
 
     fn begin_to_serve(&mut self, id: Node, service: Service) -> Check {
         let now_us = self.now_us;
+        if !self.may_serve(id)? {
+            return Ok(());
+        }
         self.trace.step(now_us, "serve", id.cast_unsigned());
         let runs = self.plan.has(Planted::ClockRuns);
         let tick_ms = self.plan.tick_ms;
@@ -267,8 +278,10 @@ impl World {
             let epoch = server.epoch();
             self.chronicle.on_leader(id, epoch, count)?;
         }
-        self.chronicle
-            .compare_digest(id, last(&server.applied), digest)?;
+        if !server.difference.is_odd {
+            self.chronicle
+                .compare_digest(id, last(&server.applied), digest)?;
+        }
         self.check_members(id)?;
         let server = self.server(id);
         server.verified = count;

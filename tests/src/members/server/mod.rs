@@ -16,6 +16,7 @@ use zabd::state::{State, StateParams};
 
 use super::check::Check;
 use super::conn::SimConn;
+use super::difference::Difference;
 use super::disk::{Disk, Logged, last};
 use super::net::Node;
 use super::plan::{Plan, Planted};
@@ -52,6 +53,7 @@ pub(super) struct SimServer {
     inputs: Vec<Input>,
     pub(super) steps: VecDeque<Step>,
     pub(super) disk: Disk,
+    pub(super) difference: Difference,
     pub(super) paused: bool,
     /// Down without a word, as with the power gone.
     pub(super) silent: bool,
@@ -87,6 +89,7 @@ impl SimServer {
             inputs: Vec::new(),
             steps: VecDeque::new(),
             disk: Disk::default(),
+            difference: Difference::default(),
             paused: false,
             silent: false,
             postponed: Vec::new(),
@@ -214,7 +217,7 @@ impl World {
             return Ok(());
         }
         self.trace.step(self.now_us, "start", id.cast_unsigned());
-        let (seed, now_us) = (self.plan.seed, self.now_us / 1000 * 1000);
+        let now_us = self.now_us / 1000 * 1000;
         let recent = self.rng.place(self.plan.recent_max.min(100) + 1);
         let repaired_votes = self.plan.has(Planted::RepairedVotes);
         let (replica_params, zab_params) =
@@ -241,7 +244,11 @@ impl World {
                 .collect(),
             may_lack: server.disk.lacks && !repaired_votes,
         };
-        server.state = rebuilt(seed, &history)?;
+        let altered = server.disk.altered;
+        let (state, _) = rebuilt(&self.plan, &self.chronicle, &history, altered, 0)?;
+        let server = self.server(id);
+        server.difference = Difference::of_copy(altered);
+        server.state = state;
         server.verified = 0;
         server.applied = history;
         server.timer_us = i64::MIN;

@@ -9,7 +9,7 @@ use crate::state::DigestMismatch;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Comparing {
+pub struct Comparing {
     copy: Copy,
 }
 
@@ -29,7 +29,7 @@ enum Copy {
 
 /// What a comparison means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Nothing, or that the trees are the same.
     Fine,
     /// The leader of this epoch counts otherwise; said once.
@@ -40,23 +40,24 @@ pub(super) enum Verdict {
 
 impl Comparing {
     /// A leader's snapshot takes the place of the tree.
-    pub(super) fn on_taken_over(&mut self) {
+    pub fn on_taken_over(&mut self) {
         self.copy = Copy::Unfinished(None);
     }
 
     /// The tree was made anew out of what is on disk.
-    pub(super) fn on_made_anew(&mut self) {
+    pub fn on_made_anew(&mut self) {
         self.copy = Copy::Proven;
     }
 
     /// Whether the tree may be of no one moment.
-    pub(super) const fn is_unfinished(&self) -> bool {
+    #[must_use]
+    pub const fn is_unfinished(&self) -> bool {
         matches!(self.copy, Copy::Unfinished(_))
     }
 
     /// Everything is there that the leader had when `epoch` began; `behind` is what comparisons came to of what was taken over
     /// together with the snapshot.
-    pub(super) fn on_serve(&mut self, epoch: i64, behind: Option<DigestMismatch>) -> Verdict {
+    pub fn on_serve(&mut self, epoch: i64, behind: Option<DigestMismatch>) -> Verdict {
         let Copy::Unfinished(newest) = &self.copy else {
             return Verdict::Fine;
         };
@@ -74,11 +75,7 @@ impl Comparing {
     }
 
     /// A transaction was applied; `is_told` says whether it came with a digest.
-    pub(super) fn on_applied(
-        &mut self,
-        compared: Result<(), DigestMismatch>,
-        is_told: bool,
-    ) -> Verdict {
+    pub fn on_applied(&mut self, compared: Result<(), DigestMismatch>, is_told: bool) -> Verdict {
         match (&mut self.copy, compared) {
             _ if !is_told => Verdict::Fine,
             (Copy::Unfinished(newest), compared) => {
