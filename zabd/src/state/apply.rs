@@ -222,6 +222,10 @@ fn raise_parent<N: Nodes>(
 }
 
 fn delete<N: Nodes>(nodes: &mut N, zxid: Zxid, node_path: &Text) -> Result<(), ErrorCode> {
+    // No server deletes the root; only a log that is none says so.
+    if path::name(node_path).is_empty() {
+        return Err(ErrorCode::NoNode);
+    }
     let parent_path = path::parent(node_path);
     let parent = nodes.find(parent_path).ok_or(ErrorCode::NoNode)?;
     let stored = nodes.stat(parent);
