@@ -438,6 +438,9 @@ impl World {
                 }
                 Err(_) => {}
             }
+        } else if waited_ms(self.healed_at_us.unwrap_or(0)) > self.patience_ms() {
+            // It was well once, and is not again.
+            return heals_and_serves::stuck(self.describe());
         }
         self.after(self.tick_us() / 4, Event::Probe);
         Ok(false)
