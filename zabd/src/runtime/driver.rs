@@ -41,7 +41,7 @@ const APPLY_AT_ONCE: usize = 128;
 const APPLY_BEFORE_WAKING: u64 = 1024;
 
 /// With more transactions under way than this everything is the driver's thread's: others have enough to do then.
-const FEW_TXNS: usize = 4;
+const FEW_TXNS: usize = 256;
 
 /// Transactions on their way to the log.
 #[derive(Debug, Default)]

@@ -27,7 +27,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 const INPUTS_MAX: usize = 1 << 14;
 
 /// Who brings more than this leaves it to the driver's thread.
-pub(super) const FEW_INPUTS: usize = 8;
+pub(super) const FEW_INPUTS: usize = 64;
 
 /// So often somebody who has dealt with what waited looks whether more has come meanwhile, before the thread does.
 const ROUNDS: usize = 3;
