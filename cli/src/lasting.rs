@@ -26,6 +26,8 @@ use crate::side::Side;
 
 /// How long the end of this process waits for the end of the session.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an interrupt may be on its way to one who has not heard of it yet.
+const INTERRUPT_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A watch that somebody asked for.
 #[derive(Debug)]
@@ -243,6 +245,16 @@ impl Lasting {
     /// A command begins: interrupts of what was before do not matter any more.
     pub(crate) fn begin_command(&self) {
         self.0.interrupts.forget();
+    }
+
+    /// What has just ended was interrupted: waits a moment until that has been heard here, too, lest it be taken for an
+    /// interrupt of the next command.
+    pub(crate) fn hear_interrupt(&self) {
+        let heard = self.0.interrupts.wait();
+        // What ends with this code may also have done so for a reason of its own.
+        self.0
+            .runtime
+            .block_on(async { tokio::time::timeout(INTERRUPT_PATIENCE, heard).await.ok() });
     }
 
     /// From here on, or no longer, somebody else takes the signals that end this process; [`Self::ending`] tells whether

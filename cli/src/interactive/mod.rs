@@ -11,6 +11,7 @@ mod words;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use zab::{ConnectString, Options, State};
 
 pub(crate) use commands::NAMES;
@@ -239,6 +240,13 @@ impl Interactive {
         lasting.leave_signals(true);
         let done = recipe::run(&run, lasting.connect_string(), name, words, shell.out());
         lasting.leave_signals(false);
+        let code = match &done {
+            Ok(code) => *code,
+            Err(error) => error.exit_code(),
+        };
+        if code == exit::of_signal(Signal::INT) {
+            lasting.hear_interrupt();
+        }
         let result = match done {
             Ok(0) => Ok(Next::Line),
             Ok(code) => {

@@ -355,7 +355,8 @@ fn recipes_are_run_at_the_prompt_and_ctrl_c_ends_them_alone() {
     terminal.expect("red\r\n");
     refused_to_others(&server);
 
-    terminal.run("lock /l -- sh -c 'echo begun; sleep 60'");
+    // A shell may miss a signal while it forks.
+    terminal.run("lock /l -- sh -c 'echo begun; exec sleep 60'");
     terminal.expect("begun\r\n");
     terminal.press("\x03");
     terminal.expect("exit code 130");
