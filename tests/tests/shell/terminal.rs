@@ -355,11 +355,23 @@ fn recipes_are_run_at_the_prompt_and_ctrl_c_ends_them_alone() {
     terminal.expect("red\r\n");
     refused_to_others(&server);
 
+    // What waits, what runs a command, and what waits to run one.
+    terminal.run("queue /q take");
+    until_there(&server, "/q");
+    terminal.press("\x03");
+    terminal.expect("ended by a signal");
     // A shell may miss a signal while it forks.
     terminal.run("lock /l -- sh -c 'echo begun; exec sleep 60'");
     terminal.expect("begun\r\n");
     terminal.press("\x03");
     terminal.expect("exit code 130");
+    let holder = zab_spawn(&server, &["lock", "/l", "--", "sleep", "60"]);
+    until(|| ok(&server, &["ls", "/l"]).contains("lock"));
+    terminal.run("lock /l -- echo entered");
+    until(|| ok(&server, &["ls", "/l"]).matches("__lock__").count() == 2);
+    terminal.press("\x03");
+    terminal.expect("exit code 130");
+    drop(holder);
     // And the shell is the same as before.
     terminal.run("get /c");
     terminal.expect("5\r\n");
@@ -426,4 +438,31 @@ fn refused_to_others(server: &str) {
         Some(77),
         "others may not"
     );
+}
+
+fn zab_spawn(server: &str, words: &[&str]) -> Spawned {
+    Spawned(command(server, words).spawn().unwrap())
+}
+
+/// A program that goes with the test.
+struct Spawned(Child);
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        // Both fail when it has ended already.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn until(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it does not come");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn until_there(server: &str, path: &str) {
+    until(|| zab(server, &["stat", path]).code == Some(0));
 }
